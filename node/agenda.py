@@ -1,0 +1,113 @@
+"""What is still to do: one small file a task, so that the queue's book can be lost without losing work.
+
+::
+
+    todo/TASK    the queue has not taken it yet
+    open/TASK    the queue has taken it and not finished
+    parked/TASK  it waits for a person, with the reason
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from node.durable import make_folder, read_json, write_json
+
+STATES = ("todo", "open", "parked")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One piece of work. Its name is the workflow's identifier too, so the queue takes it once.
+
+    Attributes
+    ----------
+    verb : {"read", "deliver", "confirm"}
+    study_key, generation : str
+        Names in the spool.
+    destination : str
+        Name of the destination, ``"-"`` where the task has none.
+    attempt : int
+        From 1.
+    """
+
+    verb: str
+    study_key: str
+    generation: str
+    destination: str = "-"
+    attempt: int = 1
+
+    @property
+    def name(self) -> str:
+        """The file name, e.g. ``read.STUDY.GENERATION.-.1``."""
+        return f"{self.verb}.{self.study_key}.{self.generation}.{self.destination}.{self.attempt}"
+
+    @property
+    def next(self) -> Task:
+        """The same work, tried once more."""
+        return replace(self, attempt=self.attempt + 1)
+
+    @classmethod
+    def parse(cls, name: str) -> Task:
+        """Build from a file name."""
+        verb, study_key, generation, destination, attempt = name.split(".")
+        return cls(verb, study_key, generation, destination, int(attempt))
+
+
+class Agenda:
+    """The tasks of a spool.
+
+    Parameters
+    ----------
+    folder : Path
+        The spool's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for state in STATES:
+            make_folder(folder / state)
+
+    def note(self, task: Task) -> None:
+        """Note durably that a task is to be done."""
+        write_json(self._folder / "todo" / task.name, asdict(task))
+
+    def claimed(self, task: Task) -> None:
+        """Note that the queue has taken the task."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / "todo" / task.name).rename(self._folder / "open" / task.name)
+
+    def finished(self, task: Task) -> None:
+        """Note that nothing is left to do of the task."""
+        for state in ("todo", "open"):
+            (self._folder / state / task.name).unlink(missing_ok=True)
+
+    def park(self, task: Task, error: str, message: str) -> None:
+        """Set a task aside for a person, with the reason."""
+        reason = {"error": error, "message": message, "at": datetime.now(UTC).isoformat()}
+        write_json(self._folder / "parked" / task.name, reason)
+        self.finished(task)
+
+    def reason(self, task: Task) -> dict[str, Any]:
+        """Return why a task is parked: ``error``, ``message``, ``at``."""
+        return read_json(self._folder / "parked" / task.name)
+
+    def unpark(self, task: Task) -> None:
+        """Take a task off the parked ones."""
+        (self._folder / "parked" / task.name).unlink(missing_ok=True)
+
+    def tasks(self, state: str) -> list[Task]:
+        """Return the tasks in a state, oldest first."""
+        entries = [entry for entry in os.scandir(self._folder / state) if not entry.name.startswith(".")]
+        return [Task.parse(entry.name) for entry in sorted(entries, key=_age)]
+
+
+def _age(entry: os.DirEntry[str]) -> tuple[float, str]:
+    with contextlib.suppress(FileNotFoundError):
+        return entry.stat().st_mtime, entry.name
+    return 0.0, entry.name

@@ -1,0 +1,118 @@
+"""Whether the node would run well: the model and its golden cases, the disk, and each destination."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from node.bundle import load
+from node.config import Settings
+from node.deliver import StorageSCU
+from node.errors import NodeError
+from node.spool import Spool
+
+# A day of a busy department: 200 films of 15 MB, and their results.
+ROOM_WANTED_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FindingOfCheck:
+    """One thing checked.
+
+    Attributes
+    ----------
+    subject : str
+    passed : bool
+    words : str
+        What was found; where it failed, who must do what.
+    """
+
+    subject: str
+    passed: bool
+    words: str
+
+
+def examine(settings: Settings) -> list[FindingOfCheck]:
+    """Check everything that can be checked without starting the node.
+
+    Parameters
+    ----------
+    settings : Settings
+        They have been checked by being loaded.
+
+    Returns
+    -------
+    list of FindingOfCheck
+    """
+    return [
+        FindingOfCheck("configuration", True, f"AE title {settings.listen.ae_title}, port {settings.listen.port}"),
+        *_model(settings),
+        _disk(settings),
+        *_destinations(settings),
+    ]
+
+
+def render(findings: list[FindingOfCheck]) -> None:
+    """Print the findings as a table."""
+    table = Table(show_lines=False)
+    table.add_column("checked", no_wrap=True)
+    table.add_column("result")
+    table.add_column("found")
+    for finding in findings:
+        word = "[green]good[/]" if finding.passed else "[bold red]BAD[/]"
+        table.add_row(finding.subject, word, finding.words)
+    Console().print(table)
+
+
+def _model(settings: Settings) -> Iterator[FindingOfCheck]:
+    try:
+        bundle = load(settings.model.bundle)
+        identity = bundle.identity
+        yield FindingOfCheck(
+            "model", True, f"{identity.name} {identity.version}, weights {identity.weights_sha256[:12]}, digests match"
+        )
+        from node.infer import Reader, replay_golden
+
+        reader = Reader(bundle, settings.model.device)
+        results = replay_golden(reader, bundle)
+    except NodeError as error:
+        yield FindingOfCheck("model", False, str(error))
+        return
+    missed = [result.file for result in results if not result.passed]
+    largest = max((result.difference for result in results), default=0.0)
+    words = f"{len(results)} replayed on the {reader.device.upper()}, largest difference {largest:.1e}"
+    if missed:
+        words += f"; outside their tolerance: {', '.join(missed)}. Restore the bundle, or report this machine."
+    yield FindingOfCheck("golden cases", bool(results) and not missed, words)
+
+
+def _disk(settings: Settings) -> FindingOfCheck:
+    folder = settings.spool.folder
+    try:
+        Spool(folder)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return FindingOfCheck(
+            "spool", False, f"{folder}: {os.strerror(error.errno or 0)}. Give the service's user the folder."
+        )
+    words = f"{folder}: {free / 2**30:.1f} GiB free"
+    if free < ROOM_WANTED_BYTES:
+        words += f"; at least {ROOM_WANTED_BYTES >> 30} GiB are wanted. Make room, or move spool.folder."
+    return FindingOfCheck("spool", free >= ROOM_WANTED_BYTES, words)
+
+
+def _destinations(settings: Settings) -> Iterator[FindingOfCheck]:
+    if not settings.destinations:
+        yield FindingOfCheck("destinations", False, "none: results would go nowhere. Add one under destinations.")
+    for destination in settings.destinations:
+        subject = f"destination {destination.name}"
+        try:
+            with StorageSCU(destination, settings.listen.ae_title) as scu:
+                yield FindingOfCheck(subject, True, f"{destination.ae_title} answered in {scu.echo():.0f} ms")
+        except NodeError as error:
+            yield FindingOfCheck(subject, False, str(error))

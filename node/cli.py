@@ -1,0 +1,196 @@
+"""The operator's desk: ``cxr-node serve | demo | check | echo | send | status | retry | preview``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node import __version__
+from node.config import Destination, Settings, load
+from node.errors import BundleError, ConfigError, DeliveryError, NodeError
+
+# Everything else is imported by the verb that needs it: the listener must answer within two seconds of start.
+
+DEFAULT_CONFIG = Path("config/node.yaml")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that reads chest radiographs and returns a report and a heat map into the same study. "
+    "Research and education only, not for diagnosis.",
+)
+Config = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+
+
+class Role(StrEnum):
+    """What of the node a process runs."""
+
+    ALL = "all"
+    RECEIVE = "receive"
+    WORK = "work"
+    WEB = "web"
+
+
+def main() -> None:
+    """Run a verb; a mistake ends with a message that says who must do what, and exit status 1."""
+    from node.service import EXIT_CONFIG
+
+    try:
+        app()
+    except NodeError as error:
+        typer.secho(f"cxr-node: {error}", err=True, fg=typer.colors.RED)
+        supervised = "--role" in sys.argv and isinstance(error, ConfigError | BundleError)
+        raise SystemExit(EXIT_CONFIG if supervised else 1) from None
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"cxr-node {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    config: Config = DEFAULT_CONFIG,
+    role: Annotated[Role, typer.Option(help="Which processes to run here.")] = Role.ALL,
+) -> None:
+    """Run the node until it is told to stop."""
+    from node import service
+
+    settings = load(config)
+    if role is not Role.ALL:
+        service.serve(settings, role.value)
+        return
+    from node import log
+
+    log.open_log("serve")
+    service.Supervisor(config).run()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the reports, pictures and everything received.")] = Path("out"),
+    once: Annotated[bool, typer.Option("--once", help="End when all samples are answered.")] = False,
+) -> None:
+    """Run the real node on the shipped samples, with an embedded archive in place of a PACS."""
+    from node.demo import run
+
+    run(out, once)
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG) -> None:
+    """Check the configuration, the model and its golden cases, the disk and each destination; exit 0 if all is well."""
+    from node.check import examine, render
+
+    findings = examine(load(config))
+    render(findings)
+    raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command()
+def echo(
+    name: Annotated[str, typer.Argument(help="Name of a destination; all of them when left out.")] = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Verify destinations by a C-ECHO."""
+    from node.deliver import StorageSCU
+
+    settings = load(config)
+    failed = False
+    for destination in _chosen(settings, name):
+        try:
+            with StorageSCU(destination, settings.listen.ae_title) as scu:
+                typer.echo(f"{destination.name}: {scu.peer.ae_title} answered in {scu.echo():.0f} ms")
+        except DeliveryError as error:
+            typer.secho(f"{destination.name}: {error}", err=True, fg=typer.colors.RED)
+            failed = True
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def send(
+    files: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    config: Config = DEFAULT_CONFIG,
+    host: Annotated[str, typer.Option(help="Address to send to; this node's own by default.")] = "",
+    port: Annotated[int, typer.Option(help="Port to send to; this node's own by default.")] = 0,
+    called: Annotated[str, typer.Option(help="AE title to call; this node's own by default.")] = "",
+    calling: Annotated[str, typer.Option(help="AE title to call from.")] = "CXRSEND",
+) -> None:
+    """Send DICOM files by C-STORE, to this node unless told otherwise."""
+    from node.send import send as store
+
+    listen = load(config).listen
+    found = [path for name in files for path in (sorted(_files_in(name)) if name.is_dir() else [name])]
+    results = store(found, host or listen.host, port or listen.port, called or listen.ae_title, calling)
+    for result in results:
+        typer.echo(f"{result.path}: {result.status_name}")
+    raise typer.Exit(0 if all(result.stored for result in results) else 1)
+
+
+@app.command()
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what the node is doing: what runs, what waits, what is parked and why."""
+    from node.status import render, snapshot
+
+    state = snapshot(load(config))
+    if as_json:
+        typer.echo(json.dumps(state, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(render(state))
+
+
+@app.command()
+def retry(
+    study: Annotated[
+        str, typer.Argument(help="Key of a study as `status` shows it; all parked work if left out.")
+    ] = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put parked work back to work, after its cause has been mended."""
+    from node.spool import Spool
+
+    spool = Spool(load(config).spool.folder)
+    chosen = [task for task in spool.agenda.tasks("parked") if task.study_key.startswith(study)]
+    for task in chosen:
+        spool.take_up(task)
+        typer.echo(f"{task.study_key}: {task.verb} again")
+    if not chosen:
+        typer.echo("nothing is parked" if not study else f"nothing of study {study} is parked")
+    raise typer.Exit(0 if chosen or not study else 1)
+
+
+@app.command()
+def preview(
+    file: Annotated[Path, typer.Argument(help="A DICOM file.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("preview.png"),
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Draw what the model would see of a file, and say whether it would be read."""
+    from node.preview import preview as draw
+
+    typer.echo(draw(file, out, load(config)))
+
+
+def _chosen(settings: Settings, name: str) -> tuple[Destination, ...]:
+    chosen = tuple(destination for destination in settings.destinations if name in ("", destination.name))
+    if name and not chosen:
+        known = ", ".join(destination.name for destination in settings.destinations) or "none"
+        raise ConfigError(f"there is no destination {name!r}; the configuration has: {known}")
+    return chosen
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

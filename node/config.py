@@ -1,0 +1,276 @@
+"""The configuration: one YAML file to checked settings, every mistake reported at once with its file, line and key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from node.errors import ConfigError
+
+
+def _ae_title(value: str) -> str:
+    """Check an AE title: 1 to 16 characters, no backslash, no control character, not only spaces (PS3.5 6.2, VR AE)."""
+    value = value.strip(" ")
+    if not 1 <= len(value) <= 16 or not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]+", value):
+        raise ValueError("must be 1 to 16 printable ASCII characters without a backslash (an AE title, PS3.5 6.2)")
+    return value
+
+
+def _name(value: str) -> str:
+    """Check a destination's name, which also names a folder of the spool."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
+        raise ValueError("must be 1 to 32 lower-case letters, digits, '-' or '_', for it names a folder too")
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+
+class _Section(BaseModel):
+    """One section of the file: frozen, and strict about names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Listen(_Section):
+    """Where the node listens for DICOM associations, and whom it answers."""
+
+    ae_title: AETitle = "CXRTRIAGE"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    callers: tuple[AETitle, ...] = ()
+
+
+class Spool(_Section):
+    """Where instances, results and the work to do are kept."""
+
+    folder: Path = Path("spool")
+
+
+class Database(_Section):
+    """Where the durable queue keeps its book. Empty: a SQLite file in the spool folder."""
+
+    url: str = ""
+
+    @model_validator(mode="after")
+    def _known_engine(self) -> Database:
+        if self.url and not self.url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise ValueError("database.url must begin with sqlite:/// or postgresql://")
+        return self
+
+
+class Study(_Section):
+    """When a study counts as complete."""
+
+    settle_s: Seconds = 1.0
+    quiet_s: Seconds = 5.0
+
+
+class Gate(_Section):
+    """Which images the model may read, beyond what the model bundle itself demands."""
+
+    read_secondary_capture: bool = False
+    minimum_px: Annotated[int, Field(ge=32, le=4096)] = 128
+
+
+class Model(_Section):
+    """Which model reads, and on what."""
+
+    bundle: Path = Path("models/cxr-triage-0.1.0")
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+class Report(_Section):
+    """What the results look like."""
+
+    heat_map: Literal["all", "flagged", "off"] = "all"
+    not_analysed: bool = True
+    language: Literal["en", "de", "fr", "es", "pt", "ja"] = "en"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, section: Any) -> Any:
+        # YAML 1.1 reads a bare `off` as false; here it is the name of a choice.
+        if isinstance(section, dict) and section.get("heat_map") is False:
+            return {**section, "heat_map": "off"}
+        return section
+
+
+class Destination(_Section):
+    """A Storage SCP that receives the results."""
+
+    name: Annotated[str, AfterValidator(_name)]
+    ae_title: AETitle
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    profile: Literal["viewer", "air"] = "viewer"
+    commitment: bool = False
+
+
+class Web(_Section):
+    """Where the status page listens."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    spool: Spool = Spool()
+    database: Database = Database()
+    study: Study = Study()
+    gate: Gate = Gate()
+    model: Model = Model()
+    report: Report = Report()
+    destinations: tuple[Destination, ...] = ()
+    web: Web = Web()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"destinations: the name {twice[0]!r} is used twice; give each destination its own")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the queue's database."""
+        return self.database.url or f"sqlite:///{self.spool.folder / 'queue.sqlite'}"
+
+    def digest(self) -> str:
+        """Return a digest of what shapes a result; it enters each result's UID, so that other settings make other UIDs.
+
+        Addresses, folders and times are left out: moving the node to another disk does not change what it says.
+        """
+        shaping = {"report": self.report.model_dump(mode="json"), "gate": self.gate.model_dump(mode="json")}
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Relative folders are taken from the file's own folder.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigError
+        Naming each mistake as ``file:line: key: what is right``.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. Copy config/node.yaml and name it with --config.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.__class__.__name__}). Check the file and its rights."
+        ) from None
+    tree = _parse(path, text)
+    lines = dict(_lines(tree)) if tree else {}
+    complaints = [f"{path}:{line}: {key}: is given twice; keep one" for key, line in _doubles(tree)] if tree else []
+    values = yaml.safe_load(text) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}:1: the file must hold sections such as 'listen:'; see config/node.yaml")
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        complaints += [_complaint(path, lines, problem) for problem in error.errors(include_input=False)]
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+    return _with_absolute_folders(settings, path.resolve().parent)
+
+
+def _parse(path: Path, text: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{path}:1: not valid YAML: it holds characters YAML does not allow") from None
+
+
+def _lines(tree: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield (dotted key, line) for each key and list item of the file."""
+    if isinstance(tree, yaml.MappingNode):
+        for key, value in tree.value:
+            name = f"{prefix}.{key.value}" if prefix else str(key.value)
+            yield name, key.start_mark.line + 1
+            yield from _lines(value, name)
+    elif isinstance(tree, yaml.SequenceNode):
+        for index, value in enumerate(tree.value):
+            name = f"{prefix}.{index}"
+            yield name, value.start_mark.line + 1
+            yield from _lines(value, name)
+
+
+def _doubles(tree: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Yield keys given more than once, which YAML would silently settle by the last."""
+    seen: set[str] = set()
+    for name, line in _lines(tree):
+        if name in seen:
+            yield name, line
+        seen.add(name)
+
+
+def _complaint(path: Path, lines: dict[str, int], problem: Any) -> str:
+    key = _dotted(problem["loc"])
+    return f"{path}:{_line_of(key, lines)}: {key or 'file'}: {_what_is_right(key, problem)}"
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _line_of(key: str, lines: dict[str, int]) -> int:
+    """Return the line of a key, or of its nearest section when the key is missing."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key, 1)
+
+
+def _what_is_right(key: str, problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"is not a key of this file. {_known_keys(key)}"
+    if problem["type"] == "missing":
+        return "is missing; give it a value"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _known_keys(key: str) -> str:
+    """Say which keys the section of an unknown key has."""
+    section, model = key.rpartition(".")[0], Settings
+    for part in filter(None, section.split(".")):
+        annotation = Destination if part.isdigit() else getattr(model.model_fields.get(part), "annotation", None)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation  # type: ignore[assignment]
+    return f"Known here: {', '.join(model.model_fields)}."
+
+
+def _with_absolute_folders(settings: Settings, base: Path) -> Settings:
+    return settings.model_copy(
+        update={
+            "spool": Spool(folder=base / settings.spool.folder),
+            "model": Model(bundle=base / settings.model.bundle, device=settings.model.device),
+        }
+    )

@@ -1,0 +1,64 @@
+"""Files that survive a power cut: written under another name, fsynced, renamed, their folder fsynced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# Data of patients: the service's own user alone may look.
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+
+
+def key_of(uid: str) -> str:
+    """Return the name a UID has in the spool: 32 hexadecimal digits of its SHA-256, so that no peer names a file."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, readable by this user alone."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+
+
+def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a new file and fsync it; its folder is the caller's to fsync.
+
+    Raises
+    ------
+    FileExistsError
+        When the file is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Fsync a folder, so that a rename or link in it is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, form: dict[str, Any]) -> None:
+    """Write or replace a JSON file; readers see the old one or the new one, never a part."""
+    make_folder(path.parent)
+    part = path.with_name(f".{uuid.uuid4().hex}")
+    write_new(part, (json.dumps(form, sort_keys=True).encode(),))
+    part.rename(path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that `write_json` wrote."""
+    form: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return form

@@ -1,0 +1,344 @@
+"""The stages of a study's way after the spool, each a plain function of one task: read, compose, deliver, confirm.
+
+Each leaves its result in the spool before it returns and finds it there when it is asked again, so it may be cut off
+and repeated at any point. `node.workflow` makes the sequence durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+
+from node import __version__, log
+from node.agenda import Task
+from node.attributes import text, whole
+from node.bundle import Bundle
+from node.config import Destination, Settings
+from node.deliver import GIVE_UP_AFTER_S, StorageSCU, backoff_s
+from node.dimse import Outcome
+from node.errors import NotAssessable, Parked, TryAgain
+from node.gate import GateRules, judge
+from node.infer import Reader
+from node.pixels import Plane, read_dicom
+from node.product import uid
+from node.report import ReportOptions, StudySource, compose
+from node.spool import Generation, Spool
+from node.study import ImageReading, StudyReading, Times
+
+# Seconds between looks for a commitment: PACS answer within seconds, or after a night's archiving.
+CONFIRM_EVERY_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+# After these many looks (about an hour) the commitment is asked for again; a lost report is the usual reason.
+ASK_AGAIN_AFTER = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """What is to be done next, and in how many seconds."""
+
+    task: Task
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What the stages need: the spool, the model and the way to each destination.
+
+    Attributes
+    ----------
+    settings : Settings
+    spool : Spool
+    bundle : Bundle
+    reader : Reader
+    destinations : mapping of str to StorageSCU
+        By the destination's name.
+    """
+
+    settings: Settings
+    spool: Spool
+    bundle: Bundle
+    reader: Reader
+    destinations: Mapping[str, StorageSCU]
+
+    def read(self, task: Task) -> None:
+        """Read every image of a generation that the gate lets through.
+
+        Raises
+        ------
+        InferenceError
+            When the model gives no usable answer.
+        """
+        if self.spool.reading(task.study_key, task.generation):
+            return
+        started = datetime.now(UTC)
+        generation = self.spool.generation(task.study_key, task.generation)
+        headers = self._headers(generation)
+        images = tuple(
+            self._read_image(number, key, headers[key], self.spool.instance_path(task.study_key, key))
+            for number, key in enumerate(sorted(headers, key=lambda key: _position(headers[key])), start=1)
+        )
+        times = Times(
+            received=datetime.fromisoformat(generation.received),
+            settled=datetime.fromisoformat(generation.settled),
+            started=started,
+            done=datetime.now(UTC),
+        )
+        reading = StudyReading(
+            task.study_key, task.generation, images, self.bundle.identity, times, generation.previous
+        )
+        self.spool.write_reading(reading)
+        log.event(
+            "study.read",
+            study=task.study_key,
+            generation=task.generation,
+            images=len(images),
+            read=len(reading.read),
+            triage=str(reading.triage),
+            ms=round((times.done - started).total_seconds() * 1000),
+        )
+
+    def compose(self, task: Task) -> None:
+        """Write the result objects of a reading, for every profile that a destination has.
+
+        Raises
+        ------
+        ReportError
+            When an object cannot be built, or would break a viewer.
+        """
+        if self.spool.has_results(task.study_key, task.generation):
+            return
+        reading = self.spool.reading(task.study_key, task.generation)
+        assert reading is not None, "compose follows read"
+        headers = self._headers(self.spool.generation(task.study_key, task.generation))
+        results = {}
+        for profile in sorted({destination.profile for destination in self.settings.destinations}):
+            source = StudySource(
+                reading=reading,
+                headers=headers,
+                plane=lambda key: _plane(self.spool.instance_path(task.study_key, key)),
+                previous=self._previous_report(task.study_key, reading.previous, profile),
+            )
+            for index, result in enumerate(compose(source, self._options(), profile), start=1):
+                for preference, encoded in enumerate(result.encodings):
+                    results[f"{profile}/{index:02d}-{result.kind}/{preference}.dcm"] = encoded.data
+        self.spool.write_results(task.study_key, task.generation, results)
+        log.event("results.composed", study=task.study_key, generation=task.generation, results=len(results))
+
+    def post(self, task: Task) -> list[Follow]:
+        """Put the results of a generation into the outbox of every destination."""
+        tasks = []
+        for destination in self.settings.destinations:
+            if self.spool.results(task.study_key, task.generation, destination.profile):
+                deliver = replace(task, verb="deliver", destination=destination.name, attempt=1)
+                held = self.spool.outbox.delivery(destination.name, task.study_key, task.generation)
+                if held is None:
+                    self._save(deliver, _fresh_entry(deliver))
+                tasks.append(Follow(deliver, 0.0))
+        return tasks
+
+    def deliver(self, task: Task) -> Follow | None:
+        """Store the results of a generation at one destination, once.
+
+        Returns
+        -------
+        Follow or None
+            The first look for the commitment, None when the delivery is complete.
+
+        Raises
+        ------
+        TryAgain, Parked
+        """
+        destination = self._destination(task.destination)
+        entry = self._entry(task)
+        if entry["state"] == "delivered":
+            return None
+        scu = self.destinations[task.destination]
+        stored = []
+        for alternatives in self.spool.results(task.study_key, task.generation, destination.profile):
+            done = scu.store(alternatives)
+            stored.append((done.sop_class_uid, done.sop_instance_uid))
+            log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
+        entry.update(stored=stored, stored_at=_now(), error=None)
+        if not destination.commitment:
+            self._close(task, entry)
+            return None
+        look = replace(task, verb="confirm", attempt=entry["looks"] + 1)
+        entry.update(state="committing", transaction=uid("commitment", task.name), next=look.name)
+        self._save(task, entry)
+        scu.request_commitment(stored, entry["transaction"])
+        return Follow(look, CONFIRM_EVERY_S[0])
+
+    def confirm(self, task: Task) -> Follow | None:
+        """Look once whether the destination has committed to what it stored.
+
+        Returns
+        -------
+        Follow or None
+            The next look, None when it has committed to everything.
+
+        Raises
+        ------
+        TryAgain
+            When an instance must be stored, or the commitment requested, once more.
+        Parked
+            When the destination refuses to commit for a reason that does not pass.
+        """
+        entry = self._entry(task)
+        if entry["state"] == "delivered":
+            return None
+        answer = self.spool.outbox.commitment(entry["transaction"])
+        entry["looks"] = task.attempt
+        if answer is None:
+            if task.attempt % ASK_AGAIN_AFTER == 0:
+                raise TryAgain(f"destination {task.destination!r} has not reported its commitment; asking again")
+            entry["next"] = task.next.name
+            self._save(task, entry)
+            return Follow(task.next, CONFIRM_EVERY_S[min(task.attempt, len(CONFIRM_EVERY_S) - 1)])
+        missing = {instance for _, instance in entry["stored"]} - set(answer["committed"])
+        if missing:
+            self._save(task, entry)
+            self.spool.outbox.forget_commitment(entry["transaction"])
+            raise _uncommitted(task, answer, len(missing))
+        entry["committed_at"] = _now()
+        self._close(task, entry)
+        self.spool.outbox.forget_commitment(entry["transaction"])
+        return None
+
+    def put_off(self, task: Task, error: TryAgain) -> Follow:
+        """Note a failed attempt and say when the next one is due.
+
+        The waits are added up instead of reading the clock, so that a clock that jumps ends no delivery.
+
+        Raises
+        ------
+        Parked
+            When it has been tried for three days.
+        """
+        entry = self._entry(task)
+        entry["failures"] += 1
+        wait_s = backoff_s(entry["failures"], f"{task.destination}/{task.study_key}")
+        if entry["waited_s"] + wait_s > GIVE_UP_AFTER_S:
+            raise Parked(f"given up after {GIVE_UP_AFTER_S / 3600:.0f} h. The last trouble was: {error}")
+        again = replace(task, verb="deliver", attempt=entry["attempt"] + 1)
+        entry.update(state="waiting", error=str(error), waited_s=entry["waited_s"] + wait_s, next=again.name)
+        self._save(again, entry)
+        log.alarm(
+            "delivery.postponed", study=task.study_key, destination=task.destination, wait_s=wait_s, error=str(error)
+        )
+        return Follow(again, wait_s)
+
+    def set_aside(self, task: Task, error: str, message: str) -> None:
+        """Park a task for a person, with the reason."""
+        if task.verb != "read":
+            entry = self._entry(task)
+            entry.update(state="parked", error=message, next=None)
+            self._save(task, entry)
+        self.spool.agenda.park(task, error, message)
+        log.alarm("task.parked", verb=task.verb, study=task.study_key, destination=task.destination, error=message)
+
+    def _close(self, task: Task, entry: dict[str, Any]) -> None:
+        entry.update(state="delivered", delivered_at=_now(), error=None, next=None)
+        self._save(task, entry)
+        log.event(
+            "study.delivered",
+            study=task.study_key,
+            destination=task.destination,
+            results=len(entry["stored"]),
+            attempt=entry["failures"] + 1,
+        )
+
+    def _entry(self, task: Task) -> dict[str, Any]:
+        """Return the state of a delivery, a fresh one when it has not begun."""
+        held = self.spool.outbox.delivery(task.destination, task.study_key, task.generation)
+        return held or _fresh_entry(task)
+
+    def _save(self, task: Task, entry: dict[str, Any]) -> None:
+        if task.verb == "deliver":
+            entry["attempt"] = max(task.attempt, entry["attempt"])
+        self.spool.outbox.post(task.destination, task.study_key, task.generation, entry)
+
+    def _destination(self, name: str) -> Destination:
+        for destination in self.settings.destinations:
+            if destination.name == name:
+                return destination
+        raise Parked(f"destination {name!r} is not in the configuration any more; add it, then run cxr-node retry")
+
+    def _read_image(self, number: int, key: str, header: Dataset, path: Path) -> ImageReading:
+        try:
+            judge(header, self._rules())
+            return ImageReading(number, key, prediction=self.reader.read(_plane(path)))
+        except NotAssessable as error:
+            return ImageReading(number, key, reason=error.reason, detail=error.detail)
+
+    def _rules(self) -> GateRules:
+        gate = self.settings.gate
+        return GateRules(gate.read_secondary_capture, gate.minimum_px, self.bundle.manifest.age_years)
+
+    def _options(self) -> ReportOptions:
+        report = self.settings.report
+        shaping = (self.settings.digest(), self.bundle.digest, self.settings.listen.ae_title, __version__)
+        return ReportOptions(
+            ae_title=self.settings.listen.ae_title,
+            heat_map=report.heat_map,
+            not_analysed=report.not_analysed,
+            language=report.language,
+            config_digest=hashlib.sha256("|".join(shaping).encode()).hexdigest(),
+        )
+
+    def _headers(self, generation: Generation) -> dict[str, Dataset]:
+        paths = {key: self.spool.instance_path(generation.study_key, key) for key in generation.instances}
+        return {key: dcmread(path, stop_before_pixels=True) for key, path in paths.items()}
+
+    def _previous_report(self, study_key: str, name: str | None, profile: str) -> Dataset | None:
+        """Return the header of the latest earlier report of this profile."""
+        while name is not None:
+            results = self.spool.results(study_key, name, profile)
+            if results:
+                return dcmread(results[0][0], stop_before_pixels=True)
+            name = self.spool.generation(study_key, name).previous
+        return None
+
+
+def _fresh_entry(task: Task) -> dict[str, Any]:
+    return {
+        "study": task.study_key,
+        "generation": task.generation,
+        "destination": task.destination,
+        "state": "waiting",
+        "since": _now(),
+        "next": task.name,
+        "attempt": 1,
+        "looks": 0,
+        "failures": 0,
+        "waited_s": 0.0,
+        "error": None,
+    }
+
+
+def _uncommitted(task: Task, answer: dict[str, Any], missing: int) -> TryAgain | Parked:
+    reasons = sorted({status for _, status, _ in answer["failed"]}) or ["no reason given"]
+    message = f"destination {task.destination!r} did not commit to {missing} results: {', '.join(reasons)}"
+    if any(outcome == Outcome.PARKED for _, _, outcome in answer["failed"]):
+        return Parked(f"{message}. Its log says why; mend that, then run cxr-node retry.")
+    return TryAgain(message)
+
+
+@lru_cache(maxsize=4)
+def _plane(path: Path) -> Plane:
+    """Return an image's plane; kept for a moment, for it is read once by the model and once for the picture."""
+    return read_dicom(path)
+
+
+def _position(header: Dataset) -> tuple[int, int, str]:
+    """Return what orders the images of a study."""
+    return whole(header, "SeriesNumber") or 0, whole(header, "InstanceNumber") or 0, text(header, "SOPInstanceUID")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

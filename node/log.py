@@ -1,0 +1,97 @@
+"""One line an event, of declared fields only, so that no patient's data can slip into a log.
+
+Events are ``noun.past_participle``. A study is spoken of by its key in the spool, never by a UID or a name. Lines of
+libraries are counted and named but their text is withheld: pydicom and pynetdicom print attribute values.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+FIELDS = {
+    *("event", "level", "time", "role", "error", "reason", "count", "ms", "bytes", "wait_s", "logger"),
+    *("study", "generation", "kind", "images", "read", "triage", "verb", "attempt", "results", "status"),
+    *("destination", "ae_title", "host", "port", "calling", "address"),
+    *("model", "device", "weights", "process", "code", "state"),
+}
+
+
+def _declared_only(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop every field that is not declared, and say how many were dropped."""
+    kept = {name: value for name, value in event.items() if name in FIELDS}
+    if len(kept) < len(event):
+        kept["withheld"] = len(event) - len(kept)
+    return kept
+
+
+class _WithheldText(logging.Handler):
+    """Report that a library logged something, without its text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        fields: dict[str, Any] = {"logger": record.name, "error": error}
+        structlog.get_logger().log(
+            record.levelno, "library.logged", **{name: value for name, value in fields.items() if value}
+        )
+
+
+def open_log(role: str) -> None:
+    """Send this process's events to standard error: JSON lines, or readable ones on a terminal.
+
+    Parameters
+    ----------
+    role : str
+        Which part of the node this process is, e.g. ``"receive"``.
+    """
+    renderer: Any = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer(pad_event_to=22)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("iso", utc=True, key="time"),
+            lambda _, __, event: {"role": role, **event},
+            _declared_only,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.root.handlers = [_WithheldText(logging.ERROR)]
+    for name in ("dbos", "pynetdicom", "pydicom"):
+        withhold(name)
+    # pydicom warns of odd values with the values in the text.
+    warnings.simplefilter("ignore")
+
+
+def withhold(library: str) -> None:
+    """Take away the handlers that a library gave its logger, so that only `_WithheldText` hears it."""
+    logger = logging.getLogger(library)
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.ERROR)
+
+
+def event(name: str, **fields: Any) -> None:
+    """Log an event.
+
+    Parameters
+    ----------
+    name : str
+        ``noun.past_participle``, e.g. ``"instance.stored"``.
+    **fields
+        Names from `FIELDS`; others are withheld.
+    """
+    structlog.get_logger().info(name, **fields)
+
+
+def alarm(name: str, **fields: Any) -> None:
+    """Log an event that a person should look at."""
+    structlog.get_logger().warning(name, **fields)

@@ -1,0 +1,137 @@
+"""The network: a keras.applications backbone under a head simple enough to be written as one formula.
+
+``picture -> backbone -> feature map -> global average pooling -> BatchNormalization -> Dropout -> Dense -> logits``
+
+In inference every step after the feature map is affine, and affine steps change places with the mean over locations. So a
+logit is the sum over locations of a share that each location has in it, exactly; `Head` is that formula. It is Grad-CAM
+without a backward pass: for this head the gradient of a logit at the feature map is ``Head.slope / (rows * columns)``.
+
+References
+----------
+Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, section 3.1: for a head of one layer Grad-CAM is CAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from node.bundle import Architecture
+
+BACKBONE = "backbone"
+_POOLING, _NORMALIZATION, _LOGITS = "head_pooling", "head_normalization", "head_logits"
+
+Array = npt.NDArray[np.float32]
+
+
+def build(architecture: Architecture) -> keras.Model:
+    """Build the graph, with random weights; no file and no network is needed.
+
+    Parameters
+    ----------
+    architecture : Architecture
+
+    Returns
+    -------
+    keras.Model
+        From (batch, rows, columns, 3) float32 in [0, 1] to (batch, classes) logits.
+    """
+    picture = keras.Input((architecture.rows, architecture.columns, 3), name="picture")
+    # The Keras graph takes 0 to 255 and scales by itself.
+    x = keras.layers.Rescaling(255.0, name="to_255")(picture)
+    x = _backbone(architecture)(x)
+    x = keras.layers.GlobalAveragePooling2D(name=_POOLING)(x)
+    return keras.Model(picture, build_head(architecture, x), name="cxr_triage")
+
+
+def build_head(architecture: Architecture, pooled: Any) -> Any:
+    """Lay the head on a tensor of pooled features, (batch, channels)."""
+    x = keras.layers.BatchNormalization(momentum=0.9, name=_NORMALIZATION)(pooled)
+    x = keras.layers.Dropout(architecture.dropout, name="head_dropout")(x)
+    return keras.layers.Dense(architecture.classes, name=_LOGITS)(x)
+
+
+def feature_map(model: keras.Model) -> keras.Model:
+    """Return the part of a built model from the picture to the backbone's last feature map."""
+    return keras.Model(model.input, model.get_layer(_POOLING).input, name="feature_map")
+
+
+def _backbone(architecture: Architecture) -> keras.Model:
+    shape = (architecture.rows, architecture.columns, 3)
+    graph = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=shape, name=BACKBONE)
+    config = graph.get_config()
+    for layer in config["layers"]:
+        # The squeeze-and-excitation convolutions carry an activation of their own, which stays.
+        if layer["class_name"] == "Activation":
+            layer["config"]["activation"] = architecture.activation
+    return keras.Model.from_config(config)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head in inference: ``logits = ((pooled * scale) + offset) @ kernel + bias``.
+
+    Attributes
+    ----------
+    scale, offset : ndarray, (channels,) float32
+        BatchNormalization.
+    kernel : ndarray, (channels, classes) float32
+    bias : ndarray, (classes,) float32
+        Dense.
+    """
+
+    scale: Array
+    offset: Array
+    kernel: Array
+    bias: Array
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Head:
+        """Read the head of a model that `build` or `build_head` made."""
+        layer = model.get_layer(_NORMALIZATION)
+        gamma, beta, mean, variance = layer.get_weights()
+        scale = gamma / np.sqrt(variance + layer.epsilon)
+        kernel, bias = model.get_layer(_LOGITS).get_weights()
+        return cls(scale, beta - mean * scale, kernel, bias)
+
+    @property
+    def slope(self) -> Array:
+        """Derivative of each logit by each pooled feature, (channels, classes)."""
+        return self.scale[:, np.newaxis] * self.kernel
+
+    @property
+    def constant(self) -> Array:
+        """Each logit where every pooled feature is 0, (classes,)."""
+        constant: Array = self.offset @ self.kernel + self.bias
+        return constant
+
+    def logits(self, pooled: Array) -> Array:
+        """Return the logits, (films, classes), of pooled features, (films, channels)."""
+        logits: Array = pooled @ self.slope + self.constant
+        return logits
+
+    def shares(self, features: Array) -> Array:
+        """Return each location's share in each logit.
+
+        Parameters
+        ----------
+        features : ndarray, (films, rows, columns, channels) float32
+            The backbone's last feature map.
+
+        Returns
+        -------
+        ndarray, (films, rows, columns, classes) float32
+            Signed; the sum over rows and columns is the logit.
+        """
+        shares: Array = (features @ self.slope + self.constant) / np.float32(features.shape[1] * features.shape[2])
+        return shares
+
+
+def transfer_head(source: keras.Model, target: keras.Model) -> None:
+    """Copy the head's weights from one model to another."""
+    for name in (_NORMALIZATION, _LOGITS):
+        target.get_layer(name).set_weights(source.get_layer(name).get_weights())

@@ -1,0 +1,82 @@
+"""What became of each result at each destination, and what Storage Commitment SCPs answered.
+
+A delivery is one JSON file: in ``outbox/DESTINATION/`` while it is open, beside the results once it is delivered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from node.commitment import CommitmentResult
+from node.durable import key_of, make_folder, read_json, write_json
+
+
+class Outbox:
+    """The deliveries of a spool.
+
+    Parameters
+    ----------
+    folder : Path
+        The spool's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_folder(folder / "outbox")
+        make_folder(folder / "commitments")
+
+    def post(self, destination: str, study_key: str, generation: str, entry: dict[str, Any]) -> None:
+        """Write the state of a delivery; ``entry["state"]`` is waiting, committing, parked or delivered."""
+        open_entry = self._open_entry(destination, study_key, generation)
+        if entry["state"] == "delivered":
+            write_json(self._done_entry(destination, study_key, generation), entry)
+            open_entry.unlink(missing_ok=True)
+        else:
+            write_json(open_entry, entry)
+
+    def delivery(self, destination: str, study_key: str, generation: str) -> dict[str, Any] | None:
+        """Return the state of a delivery, None when it has not begun."""
+        done = self._done_entry(destination, study_key, generation)
+        for path in (done, self._open_entry(destination, study_key, generation), done):
+            with contextlib.suppress(FileNotFoundError):
+                return read_json(path)
+        return None
+
+    def open_deliveries(self, destination: str) -> Iterator[dict[str, Any]]:
+        """Yield the deliveries of a destination that are not finished."""
+        for path in sorted((self._folder / "outbox" / destination).glob("[!.]*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                yield read_json(path)
+
+    def write_commitment(self, result: CommitmentResult) -> None:
+        """Keep what a Storage Commitment SCP reported until the delivery that asked looks for it."""
+        failed = [[instance, str(status), str(status.outcome)] for instance, status in result.failed]
+        write_json(self._commitment(result.transaction_uid), {"committed": list(result.committed), "failed": failed})
+
+    def commitment(self, transaction_uid: str) -> dict[str, Any] | None:
+        """Return the report on a transaction, None while there is none.
+
+        Returns
+        -------
+        dict or None
+            ``committed``: SOP Instance UIDs; ``failed``: (SOP Instance UID, status, outcome) each.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return read_json(self._commitment(transaction_uid))
+        return None
+
+    def forget_commitment(self, transaction_uid: str) -> None:
+        """Drop a report that has been acted on."""
+        self._commitment(transaction_uid).unlink(missing_ok=True)
+
+    def _commitment(self, transaction_uid: str) -> Path:
+        return self._folder / "commitments" / f"{key_of(transaction_uid)}.json"
+
+    def _open_entry(self, destination: str, study_key: str, generation: str) -> Path:
+        return self._folder / "outbox" / destination / f"{study_key}.{generation}.json"
+
+    def _done_entry(self, destination: str, study_key: str, generation: str) -> Path:
+        return self._folder / "studies" / study_key / generation / "deliveries" / f"{destination}.json"

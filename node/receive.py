@@ -1,0 +1,200 @@
+"""The node's ear: a Verification and Storage SCP, and the SCU side of Storage Commitment's report.
+
+Success is answered once an instance is durable in the spool, and nothing else happens before the answer: no decoding,
+no reading, no sending. TensorFlow is not imported in this process, so the node answers while the model still loads.
+
+References
+----------
+DICOM PS3.4 Annex A (Verification), B (Storage), J (Storage Commitment).
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+from typing import Any
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+from pynetdicom import AE, _config, evt, register_uid
+from pynetdicom.presentation import build_context
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
+from pynetdicom.transport import ThreadedAssociationServer
+
+from node import log
+from node.commitment import CommitmentResult, answer_event_report
+from node.config import Settings
+from node.door.inspect import Inspected, inspect
+from node.durable import key_of
+from node.errors import ConfigError, ReceiveError
+from node.product import MANUFACTURER, MODEL_NAME
+from node.settle import Settler
+from node.spool import Kind, Spool
+from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
+
+# 128 KiB: large PDUs halve the receiver's CPU time an image against pynetdicom's 16 kB (measured, docs/design.md).
+MAXIMUM_PDU_BYTES = 131_072
+# Enough for a department's modalities and PACS at once; each costs two threads.
+MAXIMUM_ASSOCIATIONS = 64
+# Seconds: ARTIM for the request (PS3.8 9.1.5), and silence on an open association.
+ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S = 30, 60
+SUCCESS = 0x0000
+
+
+class Receiver:
+    """Listens for associations and takes what they bring into the spool.
+
+    Parameters
+    ----------
+    settings : Settings
+    spool : Spool
+    """
+
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        self._settings, self._spool = settings, spool
+        self._settler = Settler(settings.study.settle_s, settings.study.quiet_s, self._settle)
+        self._server: ThreadedAssociationServer | None = None
+
+    def start(self) -> int:
+        """Open the port, then settle what an earlier stop left behind.
+
+        Returns
+        -------
+        int
+            The port, which the system chose if the configuration says 0.
+
+        Raises
+        ------
+        ConfigError
+            When the address cannot be listened on.
+        """
+        _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own handlers cost time and print attribute values
+        _serve_retired_classes()
+        self._spool.clear_incoming()
+        listen = self._settings.listen
+        handlers = [
+            (evt.EVT_CONN_OPEN, _answer_at_once),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._event_report),
+            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_REJECTED, _rejected),
+        ]
+        try:
+            self._server = self._entity().start_server((listen.host, listen.port), block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {listen.host}:{listen.port}: {error.strerror}. "
+                "Stop the program that holds the port, or change listen.host or listen.port."
+            ) from None
+        port: int = self._server.server_address[1]
+        log.event("listener.opened", ae_title=listen.ae_title, host=listen.host, port=port)
+        self._settler.start()
+        for task in self._spool.settle_leftovers():
+            log.event("study.settled", study=task.study_key, generation=task.generation)
+        return port
+
+    def stop(self) -> None:
+        """Close the port; associations in progress are aborted, and their senders try again."""
+        if self._server:
+            self._server.shutdown()
+        self._settler.stop()
+        log.event("listener.closed")
+
+    def _entity(self) -> AE:
+        """Return the application entity with its presentation contexts and limits."""
+        listen = self._settings.listen
+        entity = AE(listen.ae_title)
+        entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
+        entity.maximum_associations = MAXIMUM_ASSOCIATIONS
+        entity.acse_timeout, entity.network_timeout = ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(listen.callers)
+        entity.add_supported_context(Verification)
+        # The PACS reports a commitment on an association of its own, as SCP of the service.
+        entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+        entity.supported_contexts = [
+            *entity.supported_contexts,
+            *(build_context(uid, TRANSFER_SYNTAXES) for uid in STORAGE_CLASSES),
+        ]
+        return entity
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        """Answer a C-STORE request."""
+        request, transfer_syntax = event.request, event.context.transfer_syntax
+        try:
+            data = request.DataSet.getbuffer() if request.DataSet else memoryview(b"")
+            found = inspect(data, transfer_syntax, request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+            kind = _kind_of(request.AffectedSOPClassUID, found)
+            head = _file_head(event.file_meta)
+            self._spool.take(found.study_instance_uid, request.AffectedSOPInstanceUID, kind, (head, data))
+        except ReceiveError as error:
+            return _refusal(error, event)
+        study_key = key_of(found.study_instance_uid)
+        if kind is not Kind.OWN:
+            self._settler.arrived(study_key, id(event.assoc))
+        log.event("instance.stored", study=study_key, kind=str(kind), bytes=len(data))
+        return SUCCESS
+
+    def _event_report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer an N-EVENT-REPORT: the result of a Storage Commitment (PS3.4 J.3.3)."""
+        return answer_event_report(event.event_type, event.event_information, self._keep_commitment), None
+
+    def _keep_commitment(self, result: CommitmentResult) -> None:
+        self._spool.outbox.write_commitment(result)
+        log.event("commitment.received", results=len(result.committed), count=len(result.failed))
+
+    def _closed(self, event: evt.Event) -> None:
+        self._settler.released(id(event.assoc))
+
+    def _settle(self, study_key: str) -> None:
+        task = self._spool.settle(study_key)
+        if task:
+            log.event("study.settled", study=study_key, generation=task.generation)
+
+
+def _serve_retired_classes() -> None:
+    """Have pynetdicom serve the storage classes it does not list, mostly retired ones that old archives still push."""
+    for uid, name in STORAGE_CLASSES.items():
+        if uid_to_service_class(uid) is ServiceClass:
+            register_uid(uid, "".join(word for word in name if word.isalnum()), StorageServiceClass)
+
+
+def _kind_of(sop_class_uid: str, found: Inspected) -> Kind:
+    """Tell the node's own results, which a PACS sends back with the study, from what it may read."""
+    if (found.manufacturer, found.model_name) == (MANUFACTURER, MODEL_NAME):
+        return Kind.OWN
+    return Kind.IMAGE if is_image(sop_class_uid) else Kind.DOCUMENT
+
+
+def _file_head(file_meta: FileMetaDataset) -> bytes:
+    """Return the preamble, prefix and File Meta Information of a Part 10 file (PS3.10 7.1)."""
+    buffer = io.BytesIO()
+    buffer.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(buffer, file_meta)
+    return buffer.getvalue()
+
+
+def _refusal(error: ReceiveError, event: evt.Event) -> Dataset:
+    log.alarm(
+        "instance.refused",
+        status=f"0x{error.status:04X}",
+        reason=error.comment,
+        calling=event.assoc.requestor.ae_title,
+        address=event.assoc.requestor.address,
+    )
+    response = Dataset()
+    response.Status = error.status
+    response.ErrorComment = error.comment
+    return response
+
+
+def _answer_at_once(event: evt.Event) -> None:
+    """Switch Nagle's algorithm off: a response is small, and the sender waits for it."""
+    transport: Any = event.assoc.dul.socket
+    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _rejected(event: evt.Event) -> None:
+    requestor = event.assoc.requestor
+    log.alarm("association.rejected", calling=requestor.ae_title, address=requestor.address)

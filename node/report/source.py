@@ -1,0 +1,110 @@
+"""What goes in and what comes out: the study to report on, how to report, and the objects to send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydicom.dataset import Dataset
+
+from node.product import uid
+from node.study import FloatArray, StudyReading
+
+Profile = Literal["viewer", "air"]
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """One reading of one study, with what it was read from.
+
+    Attributes
+    ----------
+    reading : StudyReading
+    headers : mapping of str to Dataset
+        By instance key, the data sets without pixel data, as parsed from bytes: a data set built in memory may lose
+        the letters of a name on its way through a character set with code extensions.
+    plane : callable
+        From an instance key to the film: ndarray, (rows, columns) float32 in [0, 1], 0 is black, own resolution.
+        Asked only for images that get a picture.
+    previous : Dataset or None
+        Header of the report that this one replaces.
+    """
+
+    reading: StudyReading
+    headers: Mapping[str, Dataset]
+    plane: Callable[[str], FloatArray]
+    previous: Dataset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """How results are written.
+
+    Attributes
+    ----------
+    ae_title : str
+        AE title of this node, at most 16 characters.
+    device_uid : str
+        Device UID (0018,1002) of this node; derived from the AE title when empty.
+    heat_map : "all", "flagged" or "off"
+        Which images that were read get a picture.
+    not_analysed : bool
+        Whether a study without a readable image gets a report that says so. Silence would look like "nothing found".
+    language : str
+        One of the files in ``languages``.
+    config_digest : str
+        Digest of the settings that shape a result; a change gives new UIDs.
+    jpeg : bool
+        Whether pictures are sent as JPEG Baseline where the PACS takes it.
+    """
+
+    ae_title: str
+    device_uid: str = ""
+    heat_map: Literal["all", "flagged", "off"] = "all"
+    not_analysed: bool = True
+    language: str = "en"
+    config_digest: str = ""
+    jpeg: bool = False
+
+    @property
+    def device(self) -> str:
+        """The Device UID, given or derived."""
+        return self.device_uid or uid("device", self.ae_title)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One way to write a result.
+
+    Attributes
+    ----------
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+    data : bytes
+        The complete DICOM file (PS3.10).
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One result, to be sent in one of its encodings.
+
+    Attributes
+    ----------
+    kind : "triage_report", "ai_results" or "picture"
+    encodings : tuple of Encoded
+        In order of preference: the first whose presentation context the PACS accepts is sent, the others are not.
+    """
+
+    kind: Literal["triage_report", "ai_results", "picture"]
+    encodings: tuple[Encoded, ...]
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID of the preferred encoding."""
+        return self.encodings[0].sop_instance_uid

@@ -1,0 +1,96 @@
+"""When a study counts as complete.
+
+A study is read once every association that brought it is released and ``settle_s`` have passed. Where a second
+association brings more of it in that time, its images evidently come one association each, and ``quiet_s`` without a
+new image take the place of ``settle_s``. A sender that keeps its association open is given ``quiet_s`` after its last
+image as well. Whatever comes later makes a new generation, whose report replaces the old one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A study on its way in; times are of the monotonic clock, in seconds."""
+
+    last_image_s: float
+    released_s: float | None = None
+    open: set[int] = field(default_factory=set)
+    associations: int = 0
+
+
+class Settler:
+    """Watches studies arrive and tells when one is complete.
+
+    Parameters
+    ----------
+    settle_s, quiet_s : float
+        Seconds, as in the configuration.
+    on_settled : callable
+        Called with the study's key, on the settler's own thread, never twice at once.
+    """
+
+    def __init__(self, settle_s: float, quiet_s: float, on_settled: Callable[[str], None]) -> None:
+        self._settle_s, self._quiet_s, self._on_settled = settle_s, quiet_s, on_settled
+        self._arrivals: dict[str, _Arrival] = {}
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; what has not settled is settled at the next start."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def arrived(self, study_key: str, association: int) -> None:
+        """Note that an association brought an instance of a study."""
+        with self._changed:
+            now = time.monotonic()
+            arrival = self._arrivals.setdefault(study_key, _Arrival(now))
+            arrival.last_image_s = now
+            if association not in arrival.open:
+                arrival.open.add(association)
+                arrival.associations += 1
+            self._changed.notify()
+
+    def released(self, association: int) -> None:
+        """Note that an association has ended, however it ended."""
+        with self._changed:
+            for arrival in self._arrivals.values():
+                if association in arrival.open:
+                    arrival.open.discard(association)
+                    arrival.released_s = time.monotonic()
+            self._changed.notify()
+
+    def _due_s(self, arrival: _Arrival) -> float:
+        """Return when the study is complete if nothing more happens."""
+        if arrival.open or arrival.released_s is None:
+            return arrival.last_image_s + max(self._quiet_s, self._settle_s)
+        wait = self._settle_s if arrival.associations == 1 else max(self._quiet_s, self._settle_s)
+        return arrival.released_s + wait
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopped:
+                    return
+                due = {key: self._due_s(arrival) for key, arrival in self._arrivals.items()}
+                now = time.monotonic()
+                complete = [key for key, moment in due.items() if moment <= now]
+                for key in complete:
+                    del self._arrivals[key]
+                if not complete:
+                    self._changed.wait(min(due.values()) - now if due else None)
+            for key in complete:
+                self._on_settled(key)

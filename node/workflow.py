@@ -1,0 +1,232 @@
+"""One study's way as durable workflows: read, compose, post; then deliver and confirm, for each destination by itself.
+
+DBOS keeps the book: a step that has returned is not done again, a step that was cut off is. The spool stays the truth:
+the clerk hands its tasks to the queue under names that the queue takes once, and looks every minute for work that the
+book has lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
+
+from node import log
+from node.agenda import Task
+from node.config import Settings
+from node.errors import NodeError, TryAgain
+from node.journey import Journey
+
+# The clerk looks for new tasks, and the queue for work, this often (s): together at most 20 ms on a study's way.
+CLERK_EVERY_S = 0.010
+READ_EVERY_S = 0.020
+DELIVER_EVERY_S = 0.020
+CONFIRM_EVERY_S = 0.500
+RECONCILE_EVERY_S = 60.0
+# A study that was being read when the process died, this often, is not read again: it may be what kills it.
+MAX_RECOVERIES = 3
+
+LIVE = ("ENQUEUED", "DELAYED", "PENDING")
+
+_journey: Journey | None = None
+
+
+def _at_hand() -> Journey:
+    assert _journey is not None, "Desk.open comes first"
+    return _journey
+
+
+def _guarded(task: Task, stage: Callable[[Task], Any]) -> Any:
+    """Do one stage of a task; whatever goes wrong parks the task, and the node lives on.
+
+    Returns
+    -------
+    object
+        What the stage returned; False when the task is parked.
+    """
+    journey = _at_hand()
+    try:
+        try:
+            return stage(task)
+        except TryAgain as error:
+            return journey.put_off(task, error)
+    except NodeError as error:
+        journey.set_aside(task, type(error).__name__, str(error))
+    # The one broad except of the node: a study that meets a fault nobody foresaw is parked, the next one is read.
+    # The text of a foreign exception may hold a patient's data, so only its class is kept.
+    except Exception as error:  # noqa: BLE001
+        message = f"unexpected {type(error).__name__} while the study was {stage.__name__.strip('_')}"
+        journey.set_aside(task, type(error).__name__, f"{message}; please report it")
+    return False
+
+
+@DBOS.step(name="read")
+def _read(name: str) -> bool:
+    return _guarded(Task.parse(name), _at_hand().read) is not False
+
+
+@DBOS.step(name="compose")
+def _compose(name: str) -> bool:
+    return _guarded(Task.parse(name), _at_hand().compose) is not False
+
+
+@DBOS.step(name="post")
+def _post(name: str) -> list[dict[str, Any]]:
+    return [asdict(follow) for follow in _guarded(Task.parse(name), _at_hand().post) or ()]
+
+
+@DBOS.step(name="finish")
+def _finish(name: str) -> None:
+    _at_hand().spool.agenda.finished(Task.parse(name))
+
+
+@DBOS.step(name="deliver")
+def _deliver(name: str) -> dict[str, Any] | None:
+    follow = _guarded(Task.parse(name), _at_hand().deliver)
+    return asdict(follow) if follow else None
+
+
+@DBOS.step(name="confirm")
+def _confirm(name: str) -> dict[str, Any] | None:
+    follow = _guarded(Task.parse(name), _at_hand().confirm)
+    return asdict(follow) if follow else None
+
+
+@DBOS.workflow(name="read", max_recovery_attempts=MAX_RECOVERIES)
+def read_workflow(name: str) -> None:
+    """Read a generation of a study, write its results, and start their deliveries."""
+    if _read(name) and _compose(name):
+        for form in _post(name):
+            _enqueue(Task(**form["task"]))
+    _finish(name)
+
+
+@DBOS.workflow(name="deliver")
+def deliver_workflow(name: str) -> None:
+    """Try once to store the results of a generation at a destination, and plan what follows."""
+    _plan(_deliver(name))
+    _finish(name)
+
+
+@DBOS.workflow(name="confirm")
+def confirm_workflow(name: str) -> None:
+    """Look once whether a destination has committed, and plan what follows."""
+    _plan(_confirm(name))
+    _finish(name)
+
+
+WORKFLOWS = {"read": read_workflow, "deliver": deliver_workflow, "confirm": confirm_workflow}
+
+
+def _plan(follow: dict[str, Any] | None) -> None:
+    if follow:
+        _enqueue(Task(**follow["task"]), follow["wait_s"])
+
+
+def _enqueue(task: Task, wait_s: float = 0.0) -> None:
+    """Hand a task to its queue; a task handed over before is not taken twice."""
+    with SetWorkflowID(task.name), SetEnqueueOptions(delay_seconds=wait_s or None):
+        DBOS.enqueue_workflow(_queue_of(task), WORKFLOWS[task.verb], task.name)
+
+
+def _queue_of(task: Task) -> str:
+    return f"deliver-{task.destination}" if task.verb == "deliver" else task.verb
+
+
+class Desk:
+    """The worker's desk: it opens the book, and hands the spool's tasks to the queue.
+
+    Parameters
+    ----------
+    journey : Journey
+    """
+
+    def __init__(self, journey: Journey) -> None:
+        self._journey = journey
+        self._agenda = journey.spool.agenda
+        self._stopped = threading.Event()
+        self._clerk = threading.Thread(target=self._run, name="clerk", daemon=True)
+
+    def open(self) -> None:
+        """Open the book, take up what a stopped worker left, and begin to hand out work."""
+        global _journey
+        _journey = self._journey
+        DBOS(config=_dbos_config(self._journey.settings))
+        DBOS.launch()
+        log.withhold("dbos")
+        DBOS.register_queue("read", worker_concurrency=1, polling_interval_sec=READ_EVERY_S)
+        DBOS.register_queue("confirm", worker_concurrency=1, polling_interval_sec=CONFIRM_EVERY_S)
+        for name in self._journey.destinations:
+            # One at a time: one association a destination, and a destination that is away holds up only itself.
+            DBOS.register_queue(f"deliver-{name}", worker_concurrency=1, polling_interval_sec=DELIVER_EVERY_S)
+        self._clerk.start()
+
+    def close(self) -> None:
+        """Stop handing out work, and let the steps at work end."""
+        self._stopped.set()
+        self._clerk.join()
+        DBOS.destroy(workflow_completion_timeout_sec=10)
+        for scu in self._journey.destinations.values():
+            scu.close()
+
+    def _run(self) -> None:
+        rounds = round(RECONCILE_EVERY_S / CLERK_EVERY_S)
+        turn = 0
+        while not self._stopped.wait(CLERK_EVERY_S):
+            if turn % rounds == 0:
+                self.reconcile()
+            turn += 1
+            for task in self._agenda.tasks("todo"):
+                _enqueue(task)
+                self._agenda.claimed(task)
+
+    def reconcile(self) -> None:
+        """Find work that the spool knows of and the book does not, and note it anew."""
+        for task in self._agenda.tasks("open"):
+            self._account_for(task)
+        for name in self._journey.destinations:
+            for entry in self._journey.spool.outbox.open_deliveries(name):
+                if entry["next"] is not None and _state(entry["next"]) not in LIVE:
+                    self._agenda.note(_renewed(Task.parse(entry["next"])))
+
+    def _account_for(self, task: Task) -> None:
+        """Judge a task that was handed over: it is live, lost, or beyond what the queue recovers."""
+        state = _state(task.name)
+        if state is None:
+            self._agenda.note(task)
+        elif state == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+            message = f"the worker died {MAX_RECOVERIES} times while it read this study"
+            self._journey.set_aside(task, "InferenceError", message)
+        elif state not in LIVE:
+            self._agenda.finished(task)
+
+
+def _state(workflow_id: str) -> str | None:
+    """Return the state of a workflow in the queue's book, None when the book does not know it."""
+    status = DBOS.get_workflow_status(workflow_id)
+    return status.status if status else None
+
+
+def _renewed(task: Task) -> Task:
+    """Return the task under a name that the queue has not taken yet."""
+    while _state(task.name) is not None:
+        task = task.next
+    return task
+
+
+def _dbos_config(settings: Settings) -> DBOSConfig:
+    return {
+        "name": "cxr-node",
+        "system_database_url": settings.database_url,
+        # One executor of this name at a time: after a crash the same name takes its work up again.
+        "executor_id": "worker-1",
+        # Fixed, so that a newer node goes on with the work of an older one.
+        "application_version": "1",
+        "serializer": DBOSPortableJSONSerializer(),
+        "enable_otlp": False,
+        "log_level": "ERROR",
+        "console_log_level": "CRITICAL",
+    }
