@@ -101,6 +101,10 @@ class Agenda:
         """Take a task off the parked ones."""
         (self._folder / "parked" / task.name).unlink(missing_ok=True)
 
+    def generations(self) -> set[tuple[str, str]]:
+        """Return the (study key, generation) of every task, in whichever state."""
+        return {(task.study_key, task.generation) for state in STATES for task in self.tasks(state)}
+
     def tasks(self, state: str) -> list[Task]:
         """Return the tasks in a state, oldest first."""
         entries = [entry for entry in os.scandir(self._folder / state) if not entry.name.startswith(".")]

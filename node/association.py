@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom import Association, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from node.errors import DeliveryError, Parked, TryAgain
+from node.product import IMPLEMENTATION_CLASS_UID
 from node.requestor import RequestorAE, TransportConnection
 
 # Three repeats of a lost SYN, sent 1, 3 and 7 s after the first (RFC 6298), fit into it.
@@ -140,9 +142,16 @@ class RequestedAssociation:
             if message is not None and message.MessageIDBeingRespondedTo == self._message_id:
                 return message
             if message is None and not self.is_established:
-                raise AssociationEnded(f"{self.peer} ended the association before it answered; look in its log.")
+                raise self._ended()
         self.abort()
         raise TryAgain(f"{self.peer} took a message and gave no answer within {DIMSE_TIMEOUT_S:.0f} s.")
+
+    def _ended(self) -> TryAgain:
+        if self._connection.stalled:
+            return TryAgain(f"{self.peer} stopped reading in the middle of a message. If this lasts, look in its log.")
+        return AssociationEnded(
+            f"{self.peer} ended the association before it answered. If this lasts, look in its log."
+        )
 
     def _next_message(self) -> Any:
         try:
@@ -168,16 +177,22 @@ class RequestedAssociation:
 
     def _refusal(self, waited_s: float) -> DeliveryError:
         """Say why there is no association."""
-        answer = self._association.acceptor.primitive
         if self._connection.failure is not None:
             return _unreachable(self.peer, self._connection.failure)
-        if self._association.is_rejected:
+        answer = self._answer()
+        if answer is not None and answer.result != _ACCEPTED:
             return rejection(self.peer, answer.result, answer.result_source, answer.diagnostic)
-        if answer is not None:
+        if self._association.acceptor.primitive is not None:
             return Parked(f"{self.peer} accepted the association but none of its SOP classes. {_allow(self._proposed)}")
         if waited_s >= ACSE_TIMEOUT_S:
             return TryAgain(f"{self.peer} took the connection but not the association within {ACSE_TIMEOUT_S:.0f} s.")
         return TryAgain(f"{self.peer} ended the connection when an association was requested. Check that it is DICOM.")
+
+    def _answer(self) -> A_ASSOCIATE | None:
+        # A peer may reject and close before pynetdicom looks whether it is connected at all; it then takes the
+        # connection for failed and leaves the rejection in the queue.
+        answer = self._association.acceptor.primitive or self._association.dul.receive_pdu()
+        return answer if isinstance(answer, A_ASSOCIATE) else None
 
     @property
     def _proposed(self) -> Sequence[PresentationContext]:
@@ -189,6 +204,8 @@ def _associate(
     peer: Peer, contexts: Sequence[PresentationContext], on_event_report: EventReportHandler | None
 ) -> Association:
     entity = RequestorAE(ae_title=peer.calling_ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = None  # optional, and the default would name pynetdicom (PS3.7 D.3.3.2)
     entity.connection_timeout = CONNECTION_TIMEOUT_S
     entity.acse_timeout = ACSE_TIMEOUT_S
     entity.dimse_timeout = DIMSE_TIMEOUT_S
@@ -206,6 +223,9 @@ def _unreachable(peer: Peer, failure: OSError) -> TryAgain:
     return TryAgain(f"{peer} cannot be reached: {why}. Check that it is running, and its host and port.")
 
 
+# PS3.8 9.3.3 and Table 9-21.
+_ACCEPTED, _REJECTED_TRANSIENT = 0, 2
+
 # PS3.8 Table 9-21: (source, reason) to the Standard's words and what to do about it.
 _REJECTIONS = {
     (1, 1): ("no reason given", "Look in its log."),
@@ -217,7 +237,6 @@ _REJECTIONS = {
     (3, 1): ("temporary congestion", "If this lasts, look in its log."),
     (3, 2): ("local limit exceeded", "If this lasts, allow it more associations."),
 }
-_REJECTED_TRANSIENT = 2
 
 
 def rejection(peer: Peer, result: int, source: int, reason: int) -> DeliveryError:

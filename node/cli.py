@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 
 from node import __version__
 from node.config import Destination, Settings, load
-from node.errors import BundleError, ConfigError, DeliveryError, NodeError
+from node.errors import ConfigError, DeliveryError, NodeError
 
 # Everything else is imported by the verb that needs it: the listener must answer within two seconds of start.
 
@@ -39,14 +38,11 @@ class Role(StrEnum):
 
 def main() -> None:
     """Run a verb; a mistake ends with a message that says who must do what, and exit status 1."""
-    from node.service import EXIT_CONFIG
-
     try:
         app()
     except NodeError as error:
         typer.secho(f"cxr-node: {error}", err=True, fg=typer.colors.RED)
-        supervised = "--role" in sys.argv and isinstance(error, ConfigError | BundleError)
-        raise SystemExit(EXIT_CONFIG if supervised else 1) from None
+        raise SystemExit(1) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -62,16 +58,14 @@ def serve(
     role: Annotated[Role, typer.Option(help="Which processes to run here.")] = Role.ALL,
 ) -> None:
     """Run the node until it is told to stop."""
-    from node import service
+    from node import log, service
 
     settings = load(config)
-    if role is not Role.ALL:
-        service.serve(settings, role.value)
-        return
-    from node import log
-
-    log.open_log("serve")
-    service.Supervisor(config).run()
+    if role is Role.ALL:
+        log.open_log("serve")
+        service.Supervisor(settings).run()
+    else:
+        service.run_role(settings, role.value)
 
 
 @app.command()

@@ -77,16 +77,12 @@ CONDITIONS = {
 }
 CERTAINTY = _dcm("111012", "Certainty of Finding")
 THRESHOLD = _dcm("122411", "Threshold Value")
-DERIVATION = _dcm("121401", "Derivation")
 STANDARD_DEVIATION = _sct("386136009", "Standard Deviation")
-FINDING_SITE = _sct("363698007", "Finding Site")
 PERCENT = Code("%", "UCUM", "%")  # the meaning is what viewers print behind the number
 
 # Which algorithm (TID 4019), on which images.
 ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
 ALGORITHM_VERSION = _dcm("111003", "Algorithm Version")
-ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
-ALGORITHM_FAMILY = _dcm("111000", "Algorithm Family")
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")  # CID 7162
 SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")
 SOURCE = _sct("260753009", "Source")
@@ -95,8 +91,9 @@ MODALITIES = {
     "DX": _dcm("DX", "Digital Radiography"),
     "CR": _dcm("CR", "Computed Radiography"),
 }
-TRACKING_IDENTIFIER = _dcm("112039", "Tracking Identifier")
-TRACKING_UID = _dcm("112040", "Tracking Unique Identifier")
+PIXEL_DATA_ROWS = _dcm("110910", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS = _dcm("110911", "Pixel Data Columns")
+PIXELS = Code("{pixels}", "UCUM", "Pixels")
 GRAD_CAM = _dcm("130403", "Gradient-weighted class activation")  # CID 217
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")  # CID 7202
 DEVICE = _dcm("121007", "Device")

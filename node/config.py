@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from node.errors import ConfigError
 
@@ -30,9 +39,26 @@ def _name(value: str) -> str:
     return value
 
 
+def _no_yes_or_no(value: Any) -> Any:
+    """Refuse a truth value where a number belongs: Python would take ``port: yes`` for port 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number; YAML reads a bare yes, no, on or off as true or false")
+    return value
+
+
+def _not_empty(value: Any) -> Any:
+    """Refuse an empty host, which would listen on every network card, and an empty folder, which is the file's own."""
+    if value == "":
+        raise ValueError("must not be empty")
+    return value
+
+
+Number = BeforeValidator(_no_yes_or_no)
 AETitle = Annotated[str, AfterValidator(_ae_title)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0, le=3600)]
+Host = Annotated[str, AfterValidator(_not_empty)]
+Folder = Annotated[Path, BeforeValidator(_not_empty)]
+Port = Annotated[int, Number, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Number, Field(ge=0, le=3600)]
 
 
 class _Section(BaseModel):
@@ -45,7 +71,7 @@ class Listen(_Section):
     """Where the node listens for DICOM associations, and whom it answers."""
 
     ae_title: AETitle = "CXRTRIAGE"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     callers: tuple[AETitle, ...] = ()
 
@@ -53,7 +79,7 @@ class Listen(_Section):
 class Spool(_Section):
     """Where instances, results and the work to do are kept."""
 
-    folder: Path = Path("spool")
+    folder: Folder = Path("spool")
 
 
 class Database(_Section):
@@ -61,11 +87,12 @@ class Database(_Section):
 
     url: str = ""
 
-    @model_validator(mode="after")
-    def _known_engine(self) -> Database:
-        if self.url and not self.url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            raise ValueError("database.url must begin with sqlite:/// or postgresql://")
-        return self
+    @field_validator("url")
+    @classmethod
+    def _known_engine(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return url
 
 
 class Study(_Section):
@@ -79,13 +106,13 @@ class Gate(_Section):
     """Which images the model may read, beyond what the model bundle itself demands."""
 
     read_secondary_capture: bool = False
-    minimum_px: Annotated[int, Field(ge=32, le=4096)] = 128
+    minimum_px: Annotated[int, Number, Field(ge=32, le=4096)] = 128
 
 
 class Model(_Section):
     """Which model reads, and on what."""
 
-    bundle: Path = Path("models/cxr-triage-0.1.0")
+    bundle: Folder = Path("models/cxr-triage-0.1.0")
     device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
@@ -110,8 +137,8 @@ class Destination(_Section):
 
     name: Annotated[str, AfterValidator(_name)]
     ae_title: AETitle
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
+    host: Host
+    port: Annotated[int, Number, Field(ge=1, le=65535)]
     profile: Literal["viewer", "air"] = "viewer"
     commitment: bool = False
 
@@ -119,7 +146,7 @@ class Destination(_Section):
 class Web(_Section):
     """Where the status page listens."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
 
 
@@ -136,13 +163,14 @@ class Settings(_Section):
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Settings:
-        names = [destination.name for destination in self.destinations]
+    @field_validator("destinations")
+    @classmethod
+    def _names_are_unique(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in destinations]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"destinations: the name {twice[0]!r} is used twice; give each destination its own")
-        return self
+            raise ValueError(f"the name {twice[0]!r} is used twice; give each destination its own")
+        return destinations
 
     @property
     def database_url(self) -> str:
@@ -185,57 +213,90 @@ def load(path: Path) -> Settings:
         raise ConfigError(
             f"{path}: cannot be read ({error.__class__.__name__}). Check the file and its rights."
         ) from None
-    tree = _parse(path, text)
-    lines = dict(_lines(tree)) if tree else {}
-    complaints = [f"{path}:{line}: {key}: is given twice; keep one" for key, line in _doubles(tree)] if tree else []
-    values = yaml.safe_load(text) or {}
+    lines, values = _parse(path, text)
+    complaints = [(line, key, "is given twice; keep one") for key, line in _doubles(lines)]
     if not isinstance(values, dict):
         raise ConfigError(f"{path}:1: the file must hold sections such as 'listen:'; see config/node.yaml")
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        complaints += [_complaint(path, lines, problem) for problem in error.errors(include_input=False)]
+        complaints += [_complaint(dict(lines), problem) for problem in error.errors(include_input=False)]
     if complaints:
-        raise ConfigError("\n".join(complaints))
+        shown = [(line, key if key.isprintable() else ascii(key), right) for line, key, right in sorted(complaints)]
+        raise ConfigError("\n".join(f"{path}:{line}: {key}: {right}" for line, key, right in shown))
     return _with_absolute_folders(settings, path.resolve().parent)
 
 
-def _parse(path: Path, text: str) -> yaml.Node | None:
+class _Loader(yaml.SafeLoader):
+    """A safe loader that keeps each key as it is written, and says in which line a value has no meaning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                key.tag = self.DEFAULT_SCALAR_TAG
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            words = "this is no number or date; put text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from None
+
+
+def _parse(path: Path, text: str) -> tuple[list[tuple[str, int]], Any]:
+    """Return the file's keys, dotted, each with its line, and the file's values; an empty file holds no section."""
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Loader(text)
+        tree = loader.get_single_node()
+        lines = sorted(_lines(tree), key=lambda key_and_line: key_and_line[1]) if tree else []
+        values = loader.construct_document(tree) if tree else None
+        return lines, {} if values is None else values
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{path}:1: not valid YAML: it holds characters YAML does not allow") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: it holds a character YAML does not allow") from None
+    except RecursionError:
+        raise ConfigError(f"{path}:1: not valid YAML: it is nested too deeply") from None
 
 
-def _lines(tree: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
+def _lines(tree: yaml.Node) -> Iterator[tuple[str, int]]:
     """Yield (dotted key, line) for each key and list item of the file."""
-    if isinstance(tree, yaml.MappingNode):
-        for key, value in tree.value:
-            name = f"{prefix}.{key.value}" if prefix else str(key.value)
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, name)
-    elif isinstance(tree, yaml.SequenceNode):
-        for index, value in enumerate(tree.value):
-            name = f"{prefix}.{index}"
-            yield name, value.start_mark.line + 1
-            yield from _lines(value, name)
+    waiting, seen = [("", tree)], set()
+    while waiting:
+        prefix, node = waiting.pop()
+        if id(node) in seen:  # an alias, perhaps of something around it
+            continue
+        seen.add(id(node))
+        for name, value, line in _children(node):
+            dotted = f"{prefix}.{name}" if prefix else name
+            yield dotted, line
+            waiting.append((dotted, value))
 
 
-def _doubles(tree: yaml.Node) -> Iterator[tuple[str, int]]:
+def _children(node: yaml.Node) -> list[tuple[str, yaml.Node, int]]:
+    if isinstance(node, yaml.MappingNode):
+        return [(str(key.value), value, key.start_mark.line + 1) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return [(str(index), value, value.start_mark.line + 1) for index, value in enumerate(node.value)]
+    return []
+
+
+def _doubles(lines: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
     """Yield keys given more than once, which YAML would silently settle by the last."""
     seen: set[str] = set()
-    for name, line in _lines(tree):
+    for name, line in lines:
         if name in seen:
             yield name, line
         seen.add(name)
 
 
-def _complaint(path: Path, lines: dict[str, int], problem: Any) -> str:
+def _complaint(lines: dict[str, int], problem: Any) -> tuple[int, str, str]:
+    """Return the line, the key and what is right of one problem that pydantic found."""
     key = _dotted(problem["loc"])
-    return f"{path}:{_line_of(key, lines)}: {key or 'file'}: {_what_is_right(key, problem)}"
+    return _line_of(key, lines), key or "file", _what_is_right(key, problem)
 
 
 def _dotted(location: Sequence[str | int]) -> str:
@@ -250,20 +311,27 @@ def _line_of(key: str, lines: dict[str, int]) -> int:
 
 
 def _what_is_right(key: str, problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return f"is not a key of this file. {_known_keys(key)}"
-    if problem["type"] == "missing":
-        return "is missing; give it a value"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"is not a key of this file. {_known_keys(key.rpartition('.')[0])}"
+        case "model_type":
+            return f"must be a section of keys. {_known_keys(key)}"
+        case "tuple_type":
+            return "must be a list; [] is an empty one"
+        case "string_type":
+            return "must be text; put it in quotes"
+        case "missing":
+            return "is missing; give it a value"
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _known_keys(key: str) -> str:
-    """Say which keys the section of an unknown key has."""
-    section, model = key.rpartition(".")[0], Settings
+def _known_keys(section: str) -> str:
+    """Say which keys a section has."""
+    model: type[BaseModel] = Settings
     for part in filter(None, section.split(".")):
         annotation = Destination if part.isdigit() else getattr(model.model_fields.get(part), "annotation", None)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation  # type: ignore[assignment]
+            model = annotation
     return f"Known here: {', '.join(model.model_fields)}."
 
 

@@ -1,8 +1,8 @@
 """Results to a PACS: a Storage SCU for each destination, on an association that is kept while there is something to send.
 
-An association costs 4 to 8 ms to open and an object of 10 kB 2 to 4 ms to store (measured with Orthanc), so it is
-reused, and released after five idle seconds. Every way a PACS can say no becomes ``TryAgain`` or ``Parked``, in words an
-administrator can act on, without a word about the patient.
+An association costs about 20 ms to open and release, an object of 10 kB 2.5 ms (DCMTK) to 7 ms (Orthanc) to store
+(measured), so the association is reused, and released after five idle seconds. Every way a PACS can say no becomes
+``TryAgain`` or ``Parked``, in words an administrator can act on, without a word about the patient.
 """
 
 import hashlib

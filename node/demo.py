@@ -74,7 +74,7 @@ def run(out: Path, once: bool) -> None:
         renderer = _Renderer(out)
         with Archive(out / "archive", ARCHIVE_AE_TITLE, on_stored=renderer.stored) as archive:
             config = _write_config(Path(folder), archive.port)
-            supervisor = Supervisor(config, ("receive", "work"))
+            supervisor = Supervisor(load(config), ("receive", "work"), method="spawn")
             supervisor.start()
             try:
                 _demonstrate(console, supervisor, config, archive, renderer, once)

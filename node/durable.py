@@ -20,12 +20,16 @@ def key_of(uid: str) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, readable by this user alone."""
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    """Make a folder and its missing parents, each readable by this user alone and durable in its own parent."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(FOLDER_MODE, exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a new file and fsync it; its folder is the caller's to fsync.
+    """Write a new file and fsync it; its folder is the caller's to fsync. Where the disk is full, nothing of it is left.
 
     Raises
     ------
@@ -33,11 +37,15 @@ def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
         When the file is there already.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

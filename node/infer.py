@@ -138,7 +138,7 @@ class Reader:
         answer, flagged = triage(by_label, rules)
         shown = flagged or max(rules, key=by_label.__getitem__)
         reference = self.bundle.manifest.heat_map.reference_share[shown]
-        heat_map = np.clip(shares[..., names.index(shown)] / np.float32(reference), 0.0, 1.0)
+        heat_map = np.clip(network.evidence(shares)[..., names.index(shown)] / np.float32(reference), 0.0, 1.0)
         return Prediction(findings, answer, flagged, shown, heat_map)
 
 

@@ -6,6 +6,9 @@ In inference every step after the feature map is affine, and affine steps change
 logit is the sum over locations of a share that each location has in it, exactly; `Head` is that formula. It is Grad-CAM
 without a backward pass: for this head the gradient of a logit at the feature map is ``Head.slope / (rows * columns)``.
 
+A softmax leaves the logits of a film free by one constant. `Head` chooses it so that the first class, the normal one, has logit
+0: the logit of another class is then its log odds against normal, and means something by itself, as does its map.
+
 References
 ----------
 Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, section 3.1: for a head of one layer Grad-CAM is CAM.
@@ -73,7 +76,7 @@ def _backbone(architecture: Architecture) -> keras.Model:
 
 @dataclass(frozen=True)
 class Head:
-    """The head in inference: ``logits = ((pooled * scale) + offset) @ kernel + bias``.
+    """The head in inference: ``logits = ((pooled * scale) + offset) @ kernel + bias``, the first of which is always 0.
 
     Attributes
     ----------
@@ -96,7 +99,7 @@ class Head:
         gamma, beta, mean, variance = layer.get_weights()
         scale = gamma / np.sqrt(variance + layer.epsilon)
         kernel, bias = model.get_layer(_LOGITS).get_weights()
-        return cls(scale, beta - mean * scale, kernel, bias)
+        return cls(scale, beta - mean * scale, kernel - kernel[:, :1], bias - bias[0])
 
     @property
     def slope(self) -> Array:
@@ -129,6 +132,30 @@ class Head:
         """
         shares: Array = (features @ self.slope + self.constant) / np.float32(features.shape[1] * features.shape[2])
         return shares
+
+
+def evidence(shares: Array) -> Array:
+    """Return what the shares come to, location by location: the heat map, before the bundle's scale.
+
+    Only locations that speak for a class are kept, as Grad-CAM does, and all of them are reduced alike by what the others say
+    against it: their sum is the logit. Where the log odds are against the class nothing is left, so that a film with nothing
+    found has an empty map.
+
+    Parameters
+    ----------
+    shares : ndarray, (..., rows, columns, classes) float32
+        As `Head.shares` gives them.
+
+    Returns
+    -------
+    ndarray, as `shares`, at least 0
+        Its sum over rows and columns is the logit where that is positive, else 0.
+    """
+    speaking = np.maximum(shares, 0.0)
+    total = speaking.sum((-3, -2), keepdims=True)
+    logit = np.maximum(shares.sum((-3, -2), keepdims=True), 0.0)
+    reduced: Array = speaking * np.divide(logit, total, out=np.zeros_like(total), where=total > 0)
+    return reduced
 
 
 def transfer_head(source: keras.Model, target: keras.Model) -> None:

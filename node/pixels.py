@@ -95,7 +95,7 @@ def read_picture(path: str | Path) -> Plane:
     Raises
     ------
     NotAssessable
-        BROKEN_PIXELS where the file is no readable picture.
+        BROKEN_PIXELS where the file is no readable picture, or one of a single gray value.
     OSError
         Where the file cannot be opened.
     """
@@ -106,7 +106,10 @@ def read_picture(path: str | Path) -> Plane:
         raise NotAssessable(Reason.BROKEN_PIXELS, "picture not decoded") from error
     if gray is None or gray.dtype not in (np.uint8, np.uint16):
         raise NotAssessable(Reason.BROKEN_PIXELS, "picture not decoded")
-    table = np.linspace(0.0, 1.0, np.iinfo(gray.dtype).max + 1).astype(np.float32)
+    if gray.min() == gray.max():
+        raise NotAssessable(Reason.BROKEN_PIXELS, "one gray value only")
+    brightest = np.iinfo(gray.dtype).max
+    table = (np.arange(brightest + 1) / brightest).astype(np.float32)
     plane: Plane = cv2.LUT(gray, table)
     return plane
 

@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import io
 import socket
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
-from pynetdicom import AE, _config, evt, register_uid
+from pydicom.uid import UID
+from pynetdicom import AE, Association, _config, evt, register_uid
 from pynetdicom.presentation import build_context
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
 
-from node import log
+from node import dimse, log
 from node.commitment import CommitmentResult, answer_event_report
 from node.config import Settings
 from node.door.inspect import Inspected, inspect
 from node.durable import key_of
 from node.errors import ConfigError, ReceiveError
-from node.product import MANUFACTURER, MODEL_NAME
+from node.product import IMPLEMENTATION_CLASS_UID, MANUFACTURER, MODEL_NAME
 from node.settle import Settler
 from node.spool import Kind, Spool
 from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
@@ -39,7 +42,16 @@ MAXIMUM_PDU_BYTES = 131_072
 MAXIMUM_ASSOCIATIONS = 64
 # Seconds: ARTIM for the request (PS3.8 9.1.5), and silence on an open association.
 ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S = 30, 60
-SUCCESS = 0x0000
+# Seconds until a study is settled again after the disk was full.
+SETTLE_AGAIN_S = 10.0
+# Seconds that a peer is given to hang up after it was told to.
+ABORT_WITHIN_S = 2.0
+
+
+class SOPClassNotSupported(ReceiveError):
+    """An instance on a presentation context that was accepted for something else."""
+
+    status = dimse.SOP_CLASS_NOT_SUPPORTED
 
 
 class Receiver:
@@ -57,7 +69,7 @@ class Receiver:
         self._server: ThreadedAssociationServer | None = None
 
     def start(self) -> int:
-        """Open the port, then settle what an earlier stop left behind.
+        """Open the port, then have settled what an earlier stop left behind.
 
         Returns
         -------
@@ -77,7 +89,9 @@ class Receiver:
             (evt.EVT_CONN_OPEN, _answer_at_once),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_report),
-            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_RELEASED, self._ended),
+            (evt.EVT_ABORTED, self._ended),
+            (evt.EVT_CONN_CLOSE, self._ended),
             (evt.EVT_REJECTED, _rejected),
         ]
         try:
@@ -90,14 +104,15 @@ class Receiver:
         port: int = self._server.server_address[1]
         log.event("listener.opened", ae_title=listen.ae_title, host=listen.host, port=port)
         self._settler.start()
-        for task in self._spool.settle_leftovers():
-            log.event("study.settled", study=task.study_key, generation=task.generation)
+        for study_key in self._spool.unsettled():
+            self._settler.come_back(study_key)
         return port
 
     def stop(self) -> None:
         """Close the port; associations in progress are aborted, and their senders try again."""
         if self._server:
             self._server.shutdown()
+            _abort(self._server.active_associations)
         self._settler.stop()
         log.event("listener.closed")
 
@@ -121,20 +136,23 @@ class Receiver:
 
     def _store(self, event: evt.Event) -> int | Dataset:
         """Answer a C-STORE request."""
-        request, transfer_syntax = event.request, event.context.transfer_syntax
+        request, context = event.request, event.context
+        sop_class_uid, sop_instance_uid = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
         try:
+            if sop_class_uid != context.abstract_syntax:
+                raise SOPClassNotSupported("SOP Class UID differs from the presentation context's")
             data = request.DataSet.getbuffer() if request.DataSet else memoryview(b"")
-            found = inspect(data, transfer_syntax, request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
-            kind = _kind_of(request.AffectedSOPClassUID, found)
-            head = _file_head(event.file_meta)
-            self._spool.take(found.study_instance_uid, request.AffectedSOPInstanceUID, kind, (head, data))
+            found = inspect(data, context.transfer_syntax, sop_class_uid, sop_instance_uid)
+            kind = _kind_of(sop_class_uid, found)
+            head = _file_head(sop_class_uid, sop_instance_uid, context.transfer_syntax)
+            self._spool.take(found.study_instance_uid, sop_instance_uid, kind, (head, data))
         except ReceiveError as error:
             return _refusal(error, event)
         study_key = key_of(found.study_instance_uid)
         if kind is not Kind.OWN:
             self._settler.arrived(study_key, id(event.assoc))
         log.event("instance.stored", study=study_key, kind=str(kind), bytes=len(data))
-        return SUCCESS
+        return dimse.SUCCESS
 
     def _event_report(self, event: evt.Event) -> tuple[int, None]:
         """Answer an N-EVENT-REPORT: the result of a Storage Commitment (PS3.4 J.3.3)."""
@@ -144,11 +162,16 @@ class Receiver:
         self._spool.outbox.write_commitment(result)
         log.event("commitment.received", results=len(result.committed), count=len(result.failed))
 
-    def _closed(self, event: evt.Event) -> None:
+    def _ended(self, event: evt.Event) -> None:
         self._settler.released(id(event.assoc))
 
     def _settle(self, study_key: str) -> None:
-        task = self._spool.settle(study_key)
+        try:
+            task = self._spool.settle(study_key)
+        except OSError as error:
+            log.alarm("study.postponed", study=study_key, error=type(error).__name__, wait_s=SETTLE_AGAIN_S)
+            self._settler.come_back(study_key, SETTLE_AGAIN_S)
+            return
         if task:
             log.event("study.settled", study=study_key, generation=task.generation)
 
@@ -167,11 +190,20 @@ def _kind_of(sop_class_uid: str, found: Inspected) -> Kind:
     return Kind.IMAGE if is_image(sop_class_uid) else Kind.DOCUMENT
 
 
-def _file_head(file_meta: FileMetaDataset) -> bytes:
-    """Return the preamble, prefix and File Meta Information of a Part 10 file (PS3.10 7.1)."""
+def _file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Return the preamble, prefix and File Meta Information of a Part 10 file (PS3.10 7.1).
+
+    It says nothing of the sender or of a version, so that an instance that comes again makes the same file.
+    """
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     buffer = io.BytesIO()
     buffer.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(buffer, file_meta)
+    write_file_meta_info(buffer, meta)
     return buffer.getvalue()
 
 
@@ -198,3 +230,15 @@ def _answer_at_once(event: evt.Event) -> None:
 def _rejected(event: evt.Event) -> None:
     requestor = event.assoc.requestor
     log.alarm("association.rejected", calling=requestor.ae_title, address=requestor.address)
+
+
+def _abort(associations: Sequence[Association]) -> None:
+    """End associations, also those whose peers do not hang up: each would keep the process alive for a minute."""
+    for association in associations:
+        if association.is_established:
+            association.abort(block=False)
+    deadline = time.monotonic() + ABORT_WITHIN_S
+    for association in associations:
+        association.join(max(0.0, deadline - time.monotonic()))
+        if association.is_alive():
+            association.dul.socket.close()

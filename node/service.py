@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from node import log
 from node.config import Settings
 from node.durable import make_folder, write_json
-from node.errors import ConfigError, NodeError
+from node.errors import BundleError, ConfigError, NodeError
 
 # Stopped in this order: no new studies, then no new work, then nobody left to tell.
 ROLES = ("receive", "work", "web")
@@ -31,9 +32,9 @@ EXIT_CONFIG = 78
 LONGEST_PAUSE_S = 60.0
 STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 20.0
+FIRST_READY_WITHIN_S = 5.0
 # A node that was killed leaves its lock at once; its orphaned roles leave theirs within a second or two.
 LOCK_WITHIN_S = 15.0
-SUPERVISED = "CXR_NODE_SUPERVISED"
 
 
 def serve(settings: Settings, role: str) -> None:
@@ -58,6 +59,19 @@ def serve(settings: Settings, role: str) -> None:
             _work(settings, stopped, announce)
         else:
             _web(settings, stopped, announce)
+
+
+def run_role(settings: Settings, role: str) -> None:
+    """Run one role as a whole process: a mistake ends it with a message and an exit status that says who acts next."""
+    try:
+        serve(settings, role)
+    except NodeError as error:
+        print(f"cxr-node {role}: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_CONFIG if isinstance(error, ConfigError | BundleError) else 1) from None
+
+
+class RoleError(NodeError):
+    """A role cannot run until a person has acted."""
 
 
 class _Announce:
@@ -120,14 +134,15 @@ def _stop_on_signals() -> threading.Event:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    if os.environ.get(SUPERVISED):
-        threading.Thread(target=_stop_with_supervisor, args=(stopped,), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_stop_with, args=(parent, stopped), daemon=True).start()
     return stopped
 
 
-def _stop_with_supervisor(stopped: threading.Event) -> None:
-    """Wait for the end of standard input, which the supervisor holds open for as long as it lives."""
-    sys.stdin.buffer.read()
+def _stop_with(parent: Any, stopped: threading.Event) -> None:
+    """Wait for the end of the supervising process, even a violent one: its roles must not outlive it."""
+    parent.join()
     stopped.set()
 
 
@@ -172,14 +187,16 @@ class Supervisor:
 
     Parameters
     ----------
-    config : Path
-        The configuration file, which each role reads for itself.
+    settings : Settings
     roles : tuple of str
+    method : {"fork", "spawn"}
+        ``"fork"`` spares the receiver half a second of imports at the start; ``"spawn"`` is for a caller with threads.
     """
 
-    def __init__(self, config: Path, roles: tuple[str, ...] = ROLES) -> None:
-        self._config, self._roles = config, roles
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, settings: Settings, roles: tuple[str, ...] = ROLES, method: str = "fork") -> None:
+        self._settings, self._roles = settings, roles
+        self._context: Any = multiprocessing.get_context(method)
+        self._children: dict[str, Any] = {}
         self._started: dict[str, float] = {}
         self._due: dict[str, float] = {}
         self._pauses = dict.fromkeys(roles, 1.0)
@@ -190,12 +207,12 @@ class Supervisor:
 
         Raises
         ------
-        NodeError
+        RoleError
             When a role ended with a mistake of configuration; it has said which.
         """
+        self.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopped.set())
-        self.start()
         try:
             while not self._stopped.wait(0.1):
                 self.look_after()
@@ -203,35 +220,35 @@ class Supervisor:
             self.stop()
 
     def start(self) -> None:
-        """Start every role."""
-        for role in self._roles:
+        """Start every role, the receiver with both hands free: the worker's imports would slow its own."""
+        first, *others = self._roles
+        self._start(first)
+        ready = self._settings.spool.folder / "run" / f"{first}.json"
+        deadline = time.monotonic() + FIRST_READY_WITHIN_S
+        while not ready.exists() and self._children[first].exitcode is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for role in others:
             self._start(role)
 
     def stop(self) -> None:
         """Stop every role, in order, and kill one that does not stop in time."""
+        self._due.clear()
         for role in self._roles:
             child = self._children.pop(role, None)
             if child is None:
                 continue
             child.terminate()
-            try:
-                child.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
+            child.join(STOP_WITHIN_S)
+            if child.exitcode is None:
                 child.kill()
-                child.wait()
-
-    def _start(self, role: str) -> None:
-        command = [sys.executable, "-m", "node", "serve", "--config", str(self._config), "--role", role]
-        environment = {**os.environ, SUPERVISED: "1"}
-        self._children[role] = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # noqa: S603
-        self._started[role] = time.monotonic()
+                child.join()
 
     def look_after(self) -> None:
         """Start again what has died and waited out its pause.
 
         Raises
         ------
-        NodeError
+        RoleError
             When a role ended because a person must act; it has said how.
         """
         now = time.monotonic()
@@ -239,14 +256,18 @@ class Supervisor:
             del self._due[role]
             self._start(role)
         for role, child in list(self._children.items()):
-            code = child.poll()
-            if code is not None:
+            if child.exitcode is not None:
                 del self._children[role]
-                self._ended(role, code, now)
+                self._ended(role, child.exitcode, now)
+
+    def _start(self, role: str) -> None:
+        self._children[role] = self._context.Process(target=run_role, args=(self._settings, role), name=role)
+        self._children[role].start()
+        self._started[role] = time.monotonic()
 
     def _ended(self, role: str, code: int, now: float) -> None:
         if code == EXIT_CONFIG:
-            raise NodeError(f"the role {role!r} cannot run; its message above says what to do")
+            raise RoleError(f"the role {role!r} cannot run; its message above says what to do")
         if now - self._started[role] > STEADY_AFTER_S:
             self._pauses[role] = 1.0
         pause = self._pauses[role]

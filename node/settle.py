@@ -64,6 +64,12 @@ class Settler:
                 arrival.associations += 1
             self._changed.notify()
 
+    def come_back(self, study_key: str, wait_s: float = 0.0) -> None:
+        """Have a study settled as if its last image came in `wait_s`, unless it is arriving already."""
+        with self._changed:
+            self._arrivals.setdefault(study_key, _Arrival(time.monotonic() + wait_s))
+            self._changed.notify()
+
     def released(self, association: int) -> None:
         """Note that an association has ended, however it ended."""
         with self._changed:

@@ -24,6 +24,8 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import shutil
+import threading
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +33,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from node.agenda import STATES, Agenda, Task
+from node.agenda import Agenda, Task
 from node.durable import FOLDER_MODE, key_of, make_folder, read_json, sync_folder, write_json, write_new
 from node.errors import CannotUnderstand, OutOfResources
 from node.outbox import Outbox
@@ -95,11 +97,13 @@ class Spool:
             make_folder(folder / name)
         self.agenda = Agenda(folder)
         self.outbox = Outbox(folder)
+        self._placing = threading.Lock()
 
     def clear_incoming(self) -> None:
         """Remove what a stopped receiver left half written; none of it was answered with Success."""
         for path in (self.folder / "incoming").glob("*.part"):
             path.unlink(missing_ok=True)
+        sync_folder(self.folder / "studies")  # a study's folder may be there, but not yet durable
 
     def take(self, study_uid: str, sop_instance_uid: str, kind: Kind, parts: Iterable[bytes | memoryview]) -> bool:
         """Store one instance so that it survives a power cut.
@@ -135,21 +139,17 @@ class Spool:
 
     def _place(self, incoming: Path, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
-        held = next((path for other in Kind if (path := study / f"{instance_key}.{other}.dcm").exists()), None)
-        if held is None:
-            if not study.exists():
+        with self._placing:  # where two associations bring one UID or one study at once, the first is done first
+            held = next((path for other in Kind if (path := study / f"{instance_key}.{other}.dcm").exists()), None)
+            if held is None:
                 make_folder(study)
-                sync_folder(study.parent)
-            try:
-                # A link, not a rename: where two associations bring one UID at once, the first stays.
+                # A link, not a rename, which would replace.
                 os.link(incoming, study / f"{instance_key}.{kind}.dcm")
-                sync_folder(study)
-                return True
-            except FileExistsError:
-                held = study / f"{instance_key}.{kind}.dcm"
-        if not filecmp.cmp(incoming, held, shallow=False):
+        if held is not None and not filecmp.cmp(incoming, held, shallow=False):
             raise CannotUnderstand("SOP Instance UID is held with other content")
-        return False
+        # For what was held, too: who brought it may not have come this far yet.
+        sync_folder(study)
+        return held is None
 
     def settle(self, study_key: str) -> Task | None:
         """Close the study's present instances into a generation and note the task of reading it.
@@ -157,7 +157,7 @@ class Spool:
         Returns
         -------
         Task or None
-            None when these instances have been closed together before, or there is nothing to read.
+            None when these instances are being read together or have been, or there is nothing to read.
 
         Notes
         -----
@@ -166,28 +166,30 @@ class Spool:
         """
         instances = self._instances(study_key)
         name = _digest(instances)
-        if not instances or (self.generation_folder(study_key, name) / "generation.json").exists():
+        if not instances or (self._is_closed(study_key, name) and self._is_begun(study_key, name)):
             return None
-        self._write_generation(study_key, name, instances)
+        if not self._is_closed(study_key, name):
+            self._write_generation(study_key, name, instances)
         task = Task("read", study_key, name)
         self.agenda.note(task)
         return task
 
-    def settle_leftovers(self) -> list[Task]:
-        """Settle what a stopped receiver had taken and not settled; called at its next start.
+    def unsettled(self) -> list[str]:
+        """Return the studies that a stopped receiver had taken and not settled."""
+        begun = self.agenda.generations()
+        return [study_key for study_key in self.studies() if self._is_unsettled(study_key, begun)]
 
-        A stop may also fall between a generation and its task: such a generation has neither a task nor results.
-        """
-        known = {(task.study_key, task.generation) for state in STATES for task in self.agenda.tasks(state)}
-        found = []
-        for study_key in self.studies():
-            task = self.settle(study_key)
-            for generation in () if task else self.generations(study_key)[-1:]:
-                if (study_key, generation.name) not in known and not self.has_results(study_key, generation.name):
-                    task = Task("read", study_key, generation.name)
-                    self.agenda.note(task)
-            found += [task] if task else []
-        return found
+    def _is_unsettled(self, study_key: str, begun: set[tuple[str, str]]) -> bool:
+        instances = self._instances(study_key)
+        name = _digest(instances)
+        return bool(instances) and (study_key, name) not in begun and not self.has_results(study_key, name)
+
+    def _is_closed(self, study_key: str, name: str) -> bool:
+        return (self.generation_folder(study_key, name) / "generation.json").exists()
+
+    def _is_begun(self, study_key: str, name: str) -> bool:
+        """Tell whether a generation has a task or results; a stop, or a full disk, may have fallen before its task."""
+        return self.has_results(study_key, name) or (study_key, name) in self.agenda.generations()
 
     def _instances(self, study_key: str) -> dict[str, float]:
         """Return {instance key: time of arrival} of the images, or of the documents where there is no image."""
@@ -209,10 +211,7 @@ class Spool:
             settled=datetime.now(UTC).isoformat(),
             previous=earlier[-1].name if earlier else None,
         )
-        folder = self.generation_folder(study_key, name)
-        make_folder(folder)
-        sync_folder(folder.parent)
-        write_json(folder / "generation.json", asdict(generation))
+        write_json(self.generation_folder(study_key, name) / "generation.json", asdict(generation))
 
     def study_folder(self, study_key: str) -> Path:
         """Return a study's folder."""
@@ -261,14 +260,19 @@ class Spool:
         folder = self.generation_folder(study_key, name)
         if (folder / "results").exists():
             return
-        made = folder / f".{uuid.uuid4().hex}"
-        made.mkdir(mode=FOLDER_MODE)
-        for relative, data in results.items():
-            make_folder((made / relative).parent)
-            write_new(made / relative, (data,))
-        for path in (made, *(path for path in made.rglob("*") if path.is_dir())):
-            sync_folder(path)
-        made.rename(folder / "results")
+        made = folder / ".results"
+        shutil.rmtree(made, ignore_errors=True)  # left by a worker that was stopped here
+        try:
+            made.mkdir(FOLDER_MODE)
+            for relative, data in results.items():
+                make_folder((made / relative).parent)
+                write_new(made / relative, (data,))
+            for path in (made, *(path for path in made.rglob("*") if path.is_dir())):
+                sync_folder(path)
+            made.rename(folder / "results")
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
         sync_folder(folder)
 
     def take_up(self, task: Task) -> Task:

@@ -21,6 +21,7 @@ from pynetdicom.sop_class import (
 
 from node.archive import Archive
 from node.errors import CannotUnderstand
+from node.requestor import RequestorAE
 from node.samples import FOLDER
 
 CHILD = FOLDER / "02-normal-child" / "chest-ap.dcm"
@@ -35,7 +36,7 @@ def archive(tmp_path):
 
 
 def associate(archive, *contexts, **options):
-    entity = AE("SENDER")
+    entity = RequestorAE("SENDER")  # pynetdicom's own AE loses a response now and then
     for abstract_syntax, *transfer_syntaxes in contexts:
         entity.add_requested_context(abstract_syntax, transfer_syntaxes or None)
     association = entity.associate("127.0.0.1", archive.port, ae_title="ARCHIVE", **options)

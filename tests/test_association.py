@@ -8,7 +8,7 @@ from pynetdicom import build_context, evt
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 
-from node import association, requestor
+from node import association, product, requestor
 from node.association import AssociationEnded, Peer, RequestedAssociation
 from node.errors import Parked, TryAgain
 from tests.scp import HOST, raw_server, storage_scp
@@ -58,6 +58,15 @@ def test_an_answer_comes_with_its_status():
         standing.release()
         assert scp.released.wait(5)
         assert not standing.is_established
+
+
+def test_the_node_names_its_own_implementation():
+    with storage_scp() as scp:
+        standing = associate(scp.port)
+        (acceptor,) = scp.associations
+        assert acceptor.requestor.implementation_class_uid == product.IMPLEMENTATION_CLASS_UID
+        assert acceptor.requestor.implementation_version_name is None
+        standing.release()
 
 
 def test_each_question_has_its_own_message_id():
@@ -134,6 +143,20 @@ def test_a_pacs_with_no_association_left_is_tried_again():
         first.release()
 
 
+def test_a_rejection_faster_than_pynetdicom_looks_is_still_a_rejection(monkeypatch):
+    create_socket = requestor.RequestorAE._create_socket
+
+    def look_late(self, assoc, *rest):
+        connection = create_socket(self, assoc, *rest)
+        wait = connection._ready.wait
+        connection._ready.wait = lambda: wait() and assoc.dul.join(10)
+        return connection
+
+    monkeypatch.setattr(requestor.RequestorAE, "_create_socket", look_late)
+    with storage_scp(require_called_aet=True) as scp, pytest.raises(Parked, match="called AE title not recognized"):
+        associate(scp.port, ae_title="WRONG")
+
+
 def test_a_pacs_that_accepts_no_class_is_parked_and_told_which_there_are():
     contexts = [(Verification, ["1.2.840.10008.1.2"])]
     with storage_scp(contexts) as scp, pytest.raises(Parked, match="Comprehensive SR Storage"):
@@ -197,9 +220,9 @@ def test_a_peer_that_aborts_on_the_request_is_tried_again():
 
 
 def test_a_peer_that_accepts_and_then_says_nothing_is_tried_again_and_aborted(short_waits):
-    silent, aborted = threading.Event(), threading.Event()
+    answer, aborted = threading.Event(), threading.Event()
     handlers = [
-        (evt.EVT_C_ECHO, lambda event: 0x0000 if silent.wait(20) else 0x0000),
+        (evt.EVT_C_ECHO, lambda event: answer.wait(20) and 0x0000),
         (evt.EVT_CONN_CLOSE, lambda event: aborted.set()),
     ]
     with storage_scp(handlers=handlers) as scp:
@@ -208,7 +231,7 @@ def test_a_peer_that_accepts_and_then_says_nothing_is_tried_again_and_aborted(sh
             ask(standing)
         assert not standing.is_established
         assert aborted.wait(5)
-        silent.set()
+        answer.set()
 
 
 def test_a_peer_that_aborts_instead_of_an_answer_has_ended_the_association():
@@ -311,8 +334,8 @@ def test_a_long_message_over_a_narrow_line_is_given_the_time_it_needs(monkeypatc
     request.AffectedSOPClassUID = ComprehensiveSRStorage
     request.AffectedSOPInstanceUID = "2.25.1"
     request.Priority = 0
-    request.DataSet = BytesIO(bytes(2_000_000))
-    with storage_scp() as scp, narrow_line(scp.port, bytes_a_second=500_000) as port:
+    request.DataSet = BytesIO(bytes(200_000))
+    with storage_scp() as scp, narrow_line(scp.port, bytes_a_second=100_000) as port:
         standing = associate(port, [ComprehensiveSRStorage])
         (context_id,) = standing.accepted.values()
         started_s = time.monotonic()

@@ -1,5 +1,6 @@
 import threading
 from io import BytesIO
+from itertools import pairwise
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -209,13 +210,14 @@ def test_an_abort_in_the_middle_of_a_store_is_tried_again(report):
 
 
 def test_a_pacs_that_hangs_is_tried_again_and_the_next_instance_gets_a_fresh_association(report, monkeypatch):
-    hang = threading.Event()
-    handlers = [(evt.EVT_C_STORE, lambda event: 0x0000 if hang.wait(20) else 0x0000)]
+    answer = threading.Event()
+    handlers = [(evt.EVT_C_STORE, lambda event: answer.wait(20) and 0x0000)]
     with storage_scp(handlers=handlers) as scp, scu_of(scp) as scu:
-        with monkeypatch.context() as patch, pytest.raises(TryAgain, match="gave no answer"):
-            patch.setattr(association, "DIMSE_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(association, "DIMSE_TIMEOUT_S", 0.5)
+        with pytest.raises(TryAgain, match="gave no answer"):
             scu.store([report])
-        hang.set()
+        monkeypatch.undo()
+        answer.set()
         assert scu.store([report]).status.code == 0x0000
         assert len(scp.associations) == 2
 
@@ -240,28 +242,32 @@ def test_an_echo_raises_as_a_store_does():
         scu.echo()
     with storage_scp(EVERYTHING[:1]) as scp, scu_of(scp) as scu, pytest.raises(Parked, match="Verification"):
         scu.echo()
-    with storage_scp(handlers=[(evt.EVT_C_ECHO, lambda event: 0x0122)]) as scp, scu_of(scp) as scu:
-        with pytest.raises(Parked, match="0x0122"):
-            scu.echo()
+    handlers = [(evt.EVT_C_ECHO, lambda event: 0x0122)]
+    with storage_scp(handlers=handlers) as scp, scu_of(scp) as scu, pytest.raises(Parked, match="0x0122"):
+        scu.echo()
 
 
-def test_a_destination_that_is_down_delays_no_other(report, monkeypatch):
-    monkeypatch.setattr(association, "DIMSE_TIMEOUT_S", 20)
-    hang, asked = threading.Event(), threading.Event()
+def test_a_destination_that_hangs_delays_no_other(report):
+    answer, asked = threading.Event(), threading.Event()
 
-    def never_answer(event):
+    def answer_late(event):
         asked.set()
-        return 0x0000 if hang.wait(20) else 0x0000
+        return answer.wait(20) and 0x0000
 
-    with storage_scp(handlers=[(evt.EVT_C_STORE, never_answer)]) as sick, storage_scp() as well:
-        with scu_of(sick) as to_sick, scu_of(well) as to_well:
-            waiting = threading.Thread(target=to_sick.store, args=([report],))
-            waiting.start()
-            assert asked.wait(10)
-            assert to_well.store([report]).status.code == 0x0000
-            assert waiting.is_alive()
-            hang.set()
-            waiting.join()
+    handlers = [(evt.EVT_C_STORE, answer_late)]
+    with (
+        storage_scp(handlers=handlers) as sick,
+        storage_scp() as well,
+        scu_of(sick) as to_sick,
+        scu_of(well) as to_well,
+    ):
+        waiting = threading.Thread(target=to_sick.store, args=([report],))
+        waiting.start()
+        assert asked.wait(10)
+        assert to_well.store([report]).status.code == 0x0000
+        assert waiting.is_alive()
+        answer.set()
+        waiting.join()
 
 
 def commitment_scp(report_result):
@@ -323,9 +329,9 @@ def test_a_pacs_without_storage_commitment_is_parked():
     ("code", "error"), [(0x0213, TryAgain), (0x0110, TryAgain), (0x0124, Parked), (0x0123, Parked)]
 )
 def test_a_refused_commitment_request_is_judged(code, error):
-    with storage_scp(handlers=[(evt.EVT_N_ACTION, lambda event: (code, None))]) as scp, scu_of(scp) as scu:
-        with pytest.raises(error, match=f"0x{code:04X}"):
-            scu.request_commitment([(ComprehensiveSRStorage, "2.25.1")], "2.25.9")
+    handlers = [(evt.EVT_N_ACTION, lambda event: (code, None))]
+    with storage_scp(handlers=handlers) as scp, scu_of(scp) as scu, pytest.raises(error, match=f"0x{code:04X}"):
+        scu.request_commitment([(ComprehensiveSRStorage, "2.25.1")], "2.25.9")
 
 
 def test_the_association_requests_what_the_node_needs_and_each_syntax_by_itself():
@@ -342,7 +348,7 @@ def test_the_backoff_grows_from_seconds_to_ten_minutes():
     waits = [backoff_s(attempt) for attempt in range(1, 40)]
     assert 1.5 <= waits[0] <= 2
     assert all(450 <= wait <= 600 for wait in waits[9:])
-    assert all(later > earlier for earlier, later in zip(waits[:8], waits[1:9], strict=True))
+    assert all(later > earlier for earlier, later in pairwise(waits[:9]))
 
 
 def test_the_backoff_is_the_same_each_time_and_spread_over_deliveries():

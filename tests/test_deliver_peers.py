@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from node import association, commitment, requestor
+from node import commitment, requestor
 from node.config import Destination
 from node.deliver import StorageSCU
 from node.errors import Parked, TryAgain
@@ -103,7 +103,7 @@ def test_orthanc_that_does_not_know_the_node_parks_what_it_will_not_take(tmp_pat
     options = {"DicomAlwaysAllowStore": False, "DicomAlwaysAllowEcho": False}
     path = write(instance(), tmp_path / "report.dcm")
     with Orthanc(tmp_path / "orthanc", options=options) as orthanc, scu_of(orthanc) as scu:
-        with pytest.raises(Parked, match="calling AE title not recognized. Add CXRTRIAGE to its known AE titles"):
+        with pytest.raises(Parked, match="calling AE title not recognized"):
             scu.store([path])
         orthanc.add_modality("node", "CXRTRIAGE", HOST, 11112)
         assert scu.store([path]).status.code == 0x0000
@@ -191,11 +191,11 @@ def test_a_pacs_that_stops_reading_is_not_waited_for_without_end(storescp, tmp_p
         scu.echo()
         os.kill(storescp.process.pid, signal.SIGSTOP)
         try:
-            with monkeypatch.context() as patch, pytest.raises(TryAgain):
-                patch.setattr(association, "DIMSE_TIMEOUT_S", 0.5)
-                patch.setattr(requestor, "PDU_TIMEOUT_S", 0.5)
+            monkeypatch.setattr(requestor, "PDU_TIMEOUT_S", 0.5)
+            with pytest.raises(TryAgain, match="stopped reading"):
                 scu.store([path])
         finally:
+            monkeypatch.undo()
             os.kill(storescp.process.pid, signal.SIGCONT)
         assert scu.store([path]).status.code == 0x0000
 

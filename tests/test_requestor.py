@@ -11,10 +11,10 @@ from pynetdicom import AE, Association
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
-from tests.scp import HOST, raw_server, storage_scp
 
 from node import requestor
 from node.requestor import RequestorAE, keep_responses, send_whole_messages
+from tests.scp import HOST, raw_server, storage_scp
 
 
 def c_store_response(message_id=1):

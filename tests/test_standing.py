@@ -8,6 +8,7 @@ from pynetdicom.sop_class import Verification
 
 from node.association import AssociationEnded, Peer
 from node.standing import StandingAssociation
+from tests.peers import wait_until
 from tests.scp import HOST, storage_scp
 
 
@@ -21,13 +22,6 @@ def echo(association):
     request.AffectedSOPClassUID = Verification
     (context_id,) = association.accepted.values()
     return association.ask(request, context_id).Status
-
-
-def wait_until(true, within_s=10):
-    deadline = time.monotonic() + within_s
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return true()
 
 
 def test_one_association_serves_many_questions():
@@ -118,4 +112,4 @@ def test_no_timer_is_left_after_closing():
         standing = standing_at(scp.port)
         standing.do(echo)
         standing.close()
-        assert wait_until(lambda: not any(isinstance(each, threading.Timer) for each in threading.enumerate()))
+        wait_until(lambda: not any(isinstance(each, threading.Timer) for each in threading.enumerate()))

@@ -31,6 +31,8 @@ class Films:
     sources, splits, patients : ndarray of str
         A patient is known by source and patient_id together.
     images : Path
+    terms : dict of str to str
+        What the manifest's ``licence`` column says, by source.
     """
 
     files: npt.NDArray[np.str_]
@@ -39,6 +41,7 @@ class Films:
     splits: npt.NDArray[np.str_]
     patients: npt.NDArray[np.str_]
     images: Path
+    terms: dict[str, str]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -54,7 +57,8 @@ def read_films(manifest: Path, images: Path, labels: tuple[str, ...], *, split_n
     Parameters
     ----------
     manifest : Path
-        CSV with the columns file, label, source, patient_id, and split (train, val or test) where `split_needed`.
+        CSV with the columns file, label, source, patient_id, and split (train, val or test) where `split_needed`;
+        ``licence`` is read where it is there.
     images : Path
     labels : tuple of str
         The class names, in the order of the model's outputs.
@@ -79,6 +83,7 @@ def read_films(manifest: Path, images: Path, labels: tuple[str, ...], *, split_n
         splits=np.array([row.get("split", "") for row in rows]),
         patients=np.array([_patient(row) for row in rows]),
         images=images,
+        terms={row["source"]: row["licence"] for row in rows if row.get("licence")},
     )
 
 

@@ -70,9 +70,9 @@ def fit_head(films: Films, copies: list[Features], recipe: Recipe, left_out: str
         epochs=settings.epochs,
         validation_data=(np.asarray(copies[0][val]), targets[val], balance(films, val) * len(val)),
         callbacks=[keras.callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)],
+        shuffle=False,  # the draws are random already
         verbose=0,
     )
-    _center(model)
     return Trained(model, {name: [float(v) for v in values] for name, values in history.history.items()})
 
 
@@ -85,7 +85,8 @@ def balance(films: Films, rows: Rows) -> npt.NDArray[np.float64]:
         for source in held:
             group = (labels == label) & (sources == source)
             chance[group] = 1.0 / (len(held) * group.sum())
-    return chance / chance.sum()
+    shares: npt.NDArray[np.float64] = chance / chance.sum()
+    return shares
 
 
 def _head_model(channels: int, recipe: Recipe) -> keras.Model:
@@ -129,10 +130,3 @@ def _draws(
         drawn = rng.choice(len(train), recipe.fit.batch, p=chance)
         copy = rng.integers(len(copies), size=recipe.fit.batch)
         yield held[copy, drawn], targets[train[drawn]]
-
-
-def _center(model: keras.Model) -> None:
-    """Let the logits of a film sum to 0, which changes no probability: each then means something by itself, and its map too."""
-    dense = model.layers[-1]
-    kernel, bias = dense.get_weights()
-    dense.set_weights([kernel - kernel.mean(1, keepdims=True), bias - bias.mean()])

@@ -89,7 +89,7 @@ class Evaluate:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Everything that decides a run."""
+    """Everything that decides a run; `golden` is the attribution of each source whose films may go into the bundle."""
 
     name: str
     version: str
@@ -102,6 +102,7 @@ class Recipe:
     fit: Fit
     calibrate: Calibrate
     evaluate: Evaluate
+    golden: dict[str, str]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -137,8 +138,14 @@ class Recipe:
         return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def load(path: Path, manifest: Path | None = None, images: Path | None = None, weights: str | None = None) -> Recipe:
-    """Read a recipe; the other arguments replace what it says of places.
+def load(
+    path: Path,
+    manifest: Path | None = None,
+    images: Path | None = None,
+    weights: str | None = None,
+    activation: str | None = None,
+) -> Recipe:
+    """Read a recipe; an argument that is given replaces what the file says.
 
     Raises
     ------
@@ -147,14 +154,15 @@ def load(path: Path, manifest: Path | None = None, images: Path | None = None, w
     """
     try:
         recipe = TypeAdapter(Recipe).validate_python(yaml.safe_load(path.read_text()))
+        data = replace(recipe.data, **_given(manifest=manifest, images=images))
+        backbone = replace(recipe.backbone, **_given(weights=weights, activation=activation))
+        return replace(recipe, data=data, backbone=backbone)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is no YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_complaint(e) for e in error.errors())}") from error
-    data = Data(manifest or recipe.data.manifest, images or recipe.data.images)
-    return replace(recipe, data=data, backbone=replace(recipe.backbone, weights=weights or recipe.backbone.weights))
 
 
 def file_digest(path: str | Path) -> str:
@@ -176,6 +184,10 @@ def file_digest(path: str | Path) -> str:
 def weights_digest(weights: str) -> str:
     """Return what identifies the starting weights: the name, or the content of the file."""
     return weights if weights in ("imagenet", "none") else file_digest(weights)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _complaint(error: Any) -> str:

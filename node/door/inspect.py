@@ -84,9 +84,9 @@ def _check_pixel_data(structure: Structure, encapsulated: bool) -> None:
 
 def _native_length(structure: Structure) -> int:
     """Return the bytes that native pixel data must have at least."""
-    frames = structure.text(FRAMES)
+    frames = structure.text(FRAMES).removeprefix("+")
     samples = structure.number(SAMPLES, 1)
     if "422" in structure.text(PHOTOMETRIC):  # PS3.3 C.7.6.3.1.2: two chrominance samples for each two pixels
         samples = 2
     bits = structure.number(ROWS) * structure.number(COLUMNS) * samples * structure.number(BITS)
-    return (bits * (int(frames) if frames.isdigit() else 1) + 7) // 8
+    return (bits * (int(frames) if frames.isdecimal() else 1) + 7) // 8

@@ -125,15 +125,17 @@ def inflate(data: memoryview) -> bytearray:
     limit = min(OBJECT_LIMIT_BYTES, max(INFLATION_FLOOR_BYTES, INFLATION_RATIO * len(data)))
     engine, out, pending = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), bytes(data)
     try:
-        while pending and not engine.eof:
-            out += engine.decompress(pending, 1 << 20)
+        while not engine.eof:
+            piece = engine.decompress(pending, 1 << 20)
             pending = engine.unconsumed_tail
+            out += piece
             if len(out) > limit:
                 raise CannotUnderstand("the deflated data set inflates beyond the bound")
+            # The engine may hold back some of its output after it has taken the last byte.
+            if not piece and not pending and not engine.eof:
+                raise CannotUnderstand("the deflated data set is cut short")
     except zlib.error:
         raise CannotUnderstand("the deflated data set is broken") from None
-    if not engine.eof:
-        raise CannotUnderstand("the deflated data set is cut short")
     return out
 
 
@@ -181,7 +183,7 @@ class _Walker:
 
     def _at_padding(self) -> bool:
         """Tell the one zero byte that DCMTK adds where an odd value ends the data set."""
-        return self.at == len(self._view) - 1 and self._view[self.at] == 0
+        return len(self._levels) == 1 and self.at == len(self._view) - 1 and self._view[self.at] == 0
 
     def _count(self) -> None:
         self._elements += 1

@@ -63,12 +63,16 @@ def encode(dataset: Dataset, identity: Identity, transfer_syntax_uid: str = Expl
     ReportError
         When no character set carries both the identity and the result's own text.
     """
-    own_text = list(_texts(dataset))
+    own = Dataset()
+    for element in dataset:
+        if element.keyword not in identity.values:
+            own.add(element)
+    own_text = list(_texts(own))
     letters = {letter for text in own_text for letter in text if not letter.isascii()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         for character_set, values in _ways(identity, letters):
-            data = _write(_joined(dataset, character_set, values), transfer_syntax_uid)
+            data = _write(_joined(own, character_set, values), transfer_syntax_uid)
             if _reads_back(data, values, own_text):
                 return data
     raise ReportError(
@@ -171,4 +175,4 @@ def _texts(dataset: Dataset) -> Iterator[str]:
             for item in element.value:
                 yield from _texts(item)
         elif element.VR in _TEXT_VRS:
-            yield str(element.value)
+            yield str(element.value or "")

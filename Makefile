@@ -1,0 +1,67 @@
+# Two commands do everything on a fresh Debian or Ubuntu with Python 3.11 to 3.13, make and git:
+#   make run     sets up, then runs the node on the shipped samples
+#   make test    sets up, then runs all tests
+
+BIN := .venv/bin
+READY := .venv/ready
+RUFF_PATHS := node training tests
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help
+help: ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: run
+run: setup ## run the node on the shipped samples; it listens until Ctrl-C (without a terminal: ends when all are answered)
+	@if [ -t 0 ] && [ "$$CI" != true ]; then \
+		exec $(BIN)/cxr-node demo --out out; \
+	else \
+		exec $(BIN)/cxr-node demo --out out --once; \
+	fi
+
+.PHONY: test
+test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed) where they can be installed
+	@$(BIN)/pytest
+
+.PHONY: test-fast
+test-fast: setup ## run the tests that take seconds and need no other program
+	@$(BIN)/pytest -m "not slow and not peers and not viewer and not training"
+
+.PHONY: check
+check: setup ## lint, format, types, import contracts, and the documentation against the code
+	@$(BIN)/ruff check $(RUFF_PATHS)
+	@$(BIN)/ruff format --check $(RUFF_PATHS)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q tests/test_docs.py tests/test_architecture.py
+
+.PHONY: format
+format: setup ## format the code and sort its imports
+	@$(BIN)/ruff check --fix $(RUFF_PATHS)
+	@$(BIN)/ruff format $(RUFF_PATHS)
+
+.PHONY: setup
+setup: $(READY) ## make .venv as the lock file says; quick when nothing has changed
+
+$(READY): requirements-dev.lock pyproject.toml tests/tools/make_venv.sh
+	@PYTHON="$(PYTHON)" sh tests/tools/make_venv.sh
+	@touch $@
+
+.PHONY: peers
+peers: ## install the programs that the tests talk to, by apt
+	@sh tests/tools/install_peers.sh
+
+# UPGRADE=--upgrade takes the newest versions that pyproject.toml allows; without it, pins stay where they can.
+COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--python-version 3.11 --custom-compile-command "make lock" $(UPGRADE) --extra train --extra postgres
+
+.PHONY: lock
+lock: setup ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	@test -x .venv/lock/bin/uv || { $(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv; }
+	@$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## remove caches and the demonstration's results; .venv, spool and training runs stay
+	@rm -rf out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find node training tests -name __pycache__ -type d -prune -exec rm -rf {} +

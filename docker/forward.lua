@@ -1,0 +1,9 @@
+-- Orthanc: send each series of radiographs to the node once no image has joined it for StableAge seconds.
+-- Series by series and by modality: what the node sends back is SR and OT, so nothing goes round in circles,
+-- as it would with OnStableStudy, which the node's own report would set off again.
+function OnStableSeries(seriesId, tags, metadata)
+  local modality = tags['Modality']
+  if modality == 'CR' or modality == 'DX' then
+    SendToModality(seriesId, 'cxr-node')
+  end
+end

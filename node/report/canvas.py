@@ -1,0 +1,164 @@
+"""A sheet to write on: text that is made to fit its place, whatever the language.
+
+DejaVu Sans is shipped, so a picture looks the same everywhere. It has no Chinese, Japanese or Korean letters; for those an
+installed font is looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+Color = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+
+SMALLEST = 12
+_LINE_SPACING = 1.25
+_PARAGRAPH_SPACING = 0.25
+_NO_BREAK_BEFORE = "。、・.,:;!?)"
+
+# Where distributions put a font with Japanese letters: Noto, IPA, VL, Takao, Droid, WenQuanYi.
+EAST_ASIAN_FONTS: tuple[Path, ...] = tuple(
+    Path("/usr/share/fonts") / name
+    for name in (
+        "opentype/noto/NotoSansCJK-Regular.ttc",
+        "google-noto-cjk/NotoSansCJK-Regular.ttc",
+        "noto-cjk/NotoSansCJK-Regular.ttc",
+        "opentype/ipafont-gothic/ipag.ttf",
+        "truetype/fonts-japanese-gothic.ttf",
+        "truetype/vlgothic/VL-Gothic-Regular.ttf",
+        "truetype/takao-gothic/TakaoGothic.ttf",
+        "truetype/droid/DroidSansFallbackFull.ttf",
+        "truetype/wqy/wqy-microhei.ttc",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """A font in two weights."""
+
+    regular: Path
+    bold: Path
+
+    def font(self, size: int, bold: bool = False) -> Any:
+        """Return the font at a size in pixels."""
+        return _font(self.bold if bold else self.regular, size)
+
+
+def typeface_for(letters: str) -> Typeface | None:
+    """Return a typeface that has these letters, None when no font on this machine has them."""
+    folder = Path(str(files(__package__))) / "fonts"
+    if all(ord(letter) < 0x2E80 for letter in letters):  # below begin no East Asian scripts
+        return Typeface(folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
+    found = next((path for path in EAST_ASIAN_FONTS if path.is_file()), None)
+    return Typeface(found, found) if found else None
+
+
+class Canvas:
+    """A sheet in one color.
+
+    Parameters
+    ----------
+    width, height : int
+        In pixels.
+    background : (int, int, int)
+    typeface : Typeface
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+    written : list of (str, (left, top, right, bottom))
+        Every text with the place that its ink takes.
+    """
+
+    def __init__(self, width: int, height: int, background: Color, typeface: Typeface) -> None:
+        self.image = Image.new("RGB", (width, height), background)
+        self.draw = ImageDraw.Draw(self.image)
+        self.written: list[tuple[str, Box]] = []
+        self._typeface = typeface
+
+    def width_of(self, text: str, size: int, bold: bool = False) -> float:
+        """Return the width of a text in pixels."""
+        return float(self.draw.textlength(text, font=self._typeface.font(size, bold)))
+
+    def fitting(self, text: str, width: float, largest: int, bold: bool = False) -> int:
+        """Return the largest font size, up to `largest`, at which a text is no wider than `width`."""
+        size = largest
+        while size > SMALLEST and self.width_of(text, size, bold) > width:
+            size -= 1
+        return size
+
+    def write(
+        self, x: float, y: float, text: str, size: int, color: Color, bold: bool = False, anchor: str = "la"
+    ) -> None:
+        """Write one line; `anchor` as in Pillow, ``la`` is the top left corner."""
+        font = self._typeface.font(size, bold)
+        self.draw.text((x, y), text, font=font, fill=color, anchor=anchor)
+        self.written.append((text, self.draw.textbbox((x, y), text, font=font, anchor=anchor)))
+
+    def write_outlined(self, x: float, y: float, text: str, size: int, color: Color) -> None:
+        """Write one line, centered on x with its baseline at y, that stays readable on a film."""
+        font = self._typeface.font(size)
+        self.draw.text((x, y), text, font=font, fill=color, anchor="ms", stroke_width=3, stroke_fill=(0, 0, 0))
+        self.written.append((text, self.draw.textbbox((x, y), text, font=font, anchor="ms", stroke_width=3)))
+
+    def flow(self, box: Box, paragraphs: Sequence[tuple[str, Color, bool]], largest: int) -> None:
+        """Write paragraphs from the top of a box, broken into lines, as large as all of them fit.
+
+        Parameters
+        ----------
+        box : (left, top, right, bottom)
+        paragraphs : sequence of (text, color, bold)
+        largest : int
+            Largest font size in pixels.
+        """
+        left, top, right, bottom = box
+        size = largest
+        while size > SMALLEST and self._height(paragraphs, size, right - left) > bottom - top:
+            size -= 1
+        y = top
+        for text, color, bold in paragraphs:
+            for line in self.lines(text, right - left, size, bold):
+                self.write(left, y, line, size, color, bold)
+                y += size * _LINE_SPACING
+            y += size * _PARAGRAPH_SPACING
+
+    def lines(self, text: str, width: float, size: int, bold: bool = False) -> list[str]:
+        """Break a text into lines no wider than `width`: at blanks, or between letters where a script has none."""
+        lines, line = [], ""
+        for word in _words(text):
+            if line and self.width_of(line + word.rstrip(), size, bold) > width:
+                lines.append(line.rstrip())
+                line = ""
+            line += word
+        return [*lines, line.rstrip()]
+
+    def _height(self, paragraphs: Sequence[tuple[str, Color, bool]], size: int, width: float) -> float:
+        broken = [(self.lines(text, width, size, bold), bold) for text, _, bold in paragraphs]
+        if any(self.width_of(line, size, bold) > width for lines, bold in broken for line in lines):
+            return float("inf")
+        return size * sum(len(lines) * _LINE_SPACING + _PARAGRAPH_SPACING for lines, _ in broken)
+
+
+def _words(text: str) -> list[str]:
+    """Split a text where a line may end; every part but the last keeps its blank."""
+    words: list[str] = []
+    for letter in text:
+        starts_word = not words or words[-1].endswith(" ") or (ord(letter) >= 0x2E80 and letter not in _NO_BREAK_BEFORE)
+        if starts_word and letter != " ":
+            words.append(letter)
+        elif words:
+            words[-1] += letter
+    return words
+
+
+@cache
+def _font(path: Path, size: int) -> Any:
+    return ImageFont.truetype(str(path), size)

@@ -1,0 +1,239 @@
+"""What the node says of itself, read from the spool alone: what runs, what waits, what is parked and why.
+
+It opens no database and loads no model into memory, so it answers while the node is stopped too. Studies are spoken of
+by their keys in the spool; nothing of a patient enters it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from node import __version__
+from node.agenda import STATES, Task
+from node.bundle import MANIFEST, load
+from node.config import Destination, Settings
+from node.durable import read_json
+from node.errors import BundleError, ConfigError
+from node.recent import Form, changed_at, latest_studies
+from node.spool import Spool
+from node.status_text import render as render
+from node.status_text import waited
+from node.study import ModelIdentity
+
+NOTICE = "Research and education only, not for diagnosis"
+# Each role, and what does not happen while it does not run.
+ROLES = {
+    "receive": "no study is taken in",
+    "work": "studies are not read and results are not sent",
+    "web": "there is no status page",
+}
+FOLDERS = ("incoming", "studies", *STATES, "outbox", "commitments")
+OPEN_STATES = ("waiting", "committing", "parked")
+# As many studies as an administrator looks through, and few enough to be read anew every few seconds.
+LATEST = 20
+# A day of a busy department: 200 films of 15 MB, and their results.
+ROOM_WANTED_BYTES = 4 << 30
+
+
+def snapshot(settings: Settings, latest: int = LATEST) -> Form:
+    """Say how the node is doing now.
+
+    Parameters
+    ----------
+    settings : Settings
+    latest : int
+        How many of the latest studies, and of the parked tasks, to list. Everything is counted.
+
+    Returns
+    -------
+    dict
+        JSON-ready. Moments are ISO 8601 in UTC, durations seconds, sizes bytes.
+
+    Raises
+    ------
+    ConfigError
+        When this user may not look into the spool.
+    """
+    try:
+        return _snapshot(settings, latest)
+    except PermissionError:
+        raise ConfigError(
+            f"this user may not look into the spool {settings.spool.folder}. Ask as the user that runs the node."
+        ) from None
+
+
+def roles(folder: Path) -> Form:
+    """Say of each role whether it runs.
+
+    Parameters
+    ----------
+    folder : Path
+        The spool's folder.
+
+    Returns
+    -------
+    dict
+        By role: ``state`` (running, starting or stopped), ``running``, and while it runs what it announced: ``pid``,
+        ``since``, ``host`` and ``port``, or ``device``.
+    """
+    return {role: _role(folder / "run", role) for role in ROLES}
+
+
+def is_ready(found: Form) -> bool:
+    """Tell from what `roles` said whether a study that is sent now would be taken and read."""
+    return bool(found["receive"]["running"] and found["work"]["running"])
+
+
+def _snapshot(settings: Settings, latest: int) -> Form:
+    found = roles(settings.spool.folder)
+    spool = _open(settings.spool.folder)
+    tasks = {state: spool.agenda.tasks(state) if spool else [] for state in STATES}
+    state = {
+        "notice": NOTICE,
+        "version": __version__,
+        "at": datetime.now(UTC).isoformat(),
+        "ae_title": settings.listen.ae_title,
+        "ready": is_ready(found),
+        "roles": found,
+        "queue": {name: len(held) for name, held in tasks.items()},
+        "destinations": [_destination(spool, destination) for destination in settings.destinations],
+        "parked": list(_parked(spool, tasks["parked"][:latest])) if spool else [],
+        "studies_held": len(spool.studies()) if spool else 0,
+        "studies": latest_studies(spool, settings, tasks, found["work"]["running"], latest) if spool else [],
+        "model": _model(settings.model.bundle),
+        "disk": _disk(settings.spool.folder),
+    }
+    return state | {"troubles": list(_troubles(state))}
+
+
+def _open(folder: Path) -> Spool | None:
+    """Return the spool, None before the node first ran: looking must not make folders, least of all as another user."""
+    return Spool(folder) if all((folder / name).is_dir() for name in FOLDERS) else None
+
+
+def _role(run: Path, role: str) -> Form:
+    facts: Form = {}
+    held = _is_held(run / f"{role}.lock")
+    if held:
+        # Not there while the role starts; one that a killed role left behind is told from it by the lock.
+        with contextlib.suppress(FileNotFoundError):
+            facts = read_json(run / f"{role}.json")
+    state = "running" if facts else "starting" if held else "stopped"
+    return {"state": state, "running": bool(facts), **facts}
+
+
+def _is_held(lock: Path) -> bool:
+    """Tell whether a process holds a lock; asking takes it for a moment, which its next owner waits out."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _destination(spool: Spool | None, destination: Destination) -> Form:
+    """Say what a destination has not taken yet, since when, and what it said last."""
+    entries = list(spool.outbox.open_deliveries(destination.name)) if spool else []
+    counts = Counter(entry["state"] for entry in entries)
+    # What waits for a person is listed by itself; here it must not hide a destination that is away.
+    moving = [entry for entry in entries if entry["state"] != "parked"] or entries
+    by_age = sorted(moving, key=lambda entry: str(entry["since"]))
+    return {
+        "name": destination.name,
+        "ae_title": destination.ae_title,
+        "host": destination.host,
+        "port": destination.port,
+        **{state: counts[state] for state in OPEN_STATES},
+        "oldest_s": _age_s(by_age[0]["since"]) if by_age else None,
+        "last_error": next((entry["error"] for entry in by_age if entry["error"]), None),
+    }
+
+
+def _age_s(moment: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+
+
+def _parked(spool: Spool, tasks: list[Task]) -> Iterator[Form]:
+    for task in tasks:
+        # It may be taken up again between the list and the look.
+        with contextlib.suppress(FileNotFoundError):
+            yield {
+                "study": task.study_key,
+                "generation": task.generation,
+                "verb": task.verb,
+                "destination": task.destination if task.destination != "-" else None,
+                **spool.agenda.reason(task),
+            }
+
+
+def _model(folder: Path) -> Form:
+    """Say which model the configuration names."""
+    try:
+        identity = _identity(folder, changed_at(folder / MANIFEST))
+    except BundleError as error:
+        return {"name": None, "version": None, "weights": None, "error": str(error)}
+    return {
+        "name": identity.name,
+        "version": identity.version,
+        "weights": identity.weights_sha256[:12],
+        "error": None,
+    }
+
+
+@lru_cache(maxsize=4)
+def _identity(folder: Path, changed: float) -> ModelIdentity:
+    """Return a bundle's identity; its digests are verified once for each manifest, for a page asks every few seconds."""
+    return load(folder).identity
+
+
+def _disk(folder: Path) -> Form:
+    """Say how much room there is where the spool is, or will be."""
+    usage = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists()))
+    return {"free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def _troubles(state: Form) -> Iterator[Form]:
+    """Yield what is wrong, and what to do about it, the most pressing first."""
+    stopped = [role for role in ROLES if state["roles"][role]["state"] == "stopped"]
+    if stopped:
+        consequences = "; ".join(f"{role} is stopped: {ROLES[role]}" for role in stopped)
+        yield _trouble(f"{consequences}.", "Start the node: cxr-node serve.")
+    if state["model"]["error"]:
+        yield _trouble("The model cannot be used: no study is read.", state["model"]["error"])
+    if not state["destinations"]:
+        yield _trouble("There is no destination: results go nowhere.", "Add one under destinations, then restart.")
+    for destination in state["destinations"]:
+        if destination["waiting"] and destination["last_error"]:
+            yield _trouble(
+                f"{destination['name']} does not take results: {destination['waiting']} waiting, "
+                f"the oldest for {waited(destination['oldest_s'])}.",
+                f"{destination['last_error']} The node tries again by itself.",
+            )
+    if state["queue"]["parked"]:
+        yield _trouble(
+            f"Waiting for a person: {state['queue']['parked']} parked.",
+            "Mend the cause given under Parked, then run cxr-node retry.",
+        )
+    if state["disk"]["free_bytes"] < ROOM_WANTED_BYTES:
+        yield _trouble(
+            f"The disk of the spool has {state['disk']['free_bytes'] / 2**30:.1f} GiB left.",
+            f"Make room, or move spool.folder: at least {ROOM_WANTED_BYTES >> 30} GiB are wanted.",
+        )
+
+
+def _trouble(what: str, remedy: str) -> Form:
+    return {"what": what, "do": remedy}

@@ -1,0 +1,273 @@
+import base64
+import hashlib
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+
+from node.config import Settings, Web
+from node.errors import ConfigError, Reason
+from node.study import Triage
+from node.web.server import StatusServer
+from tests.filled import PATIENT, FilledSpool, role, settings_for
+from tests.peers import listens
+
+PATHS = ("/", "/status.json", "/healthz", "/readyz", "/metrics")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+@pytest.fixture
+def filled(settings: Settings) -> FilledSpool:
+    return FilledSpool(settings.spool.folder)
+
+
+@pytest.fixture
+def page(settings: Settings) -> Iterator[httpx.Client]:
+    server = StatusServer(settings)
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.start()}", trust_env=False) as client:
+        yield client
+    server.stop()
+
+
+class Outline(HTMLParser):
+    """The elements of a page, and the text in it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements[-1][0] != "style" and data.strip():
+            self.words.append(data.strip())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def metrics(page: httpx.Client) -> dict[str, float]:
+    lines = [line for line in page.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_forbids_scripts_frames_guesses_and_caches(page: httpx.Client, path: str) -> None:
+    headers = page.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+
+
+def test_refusals_carry_the_same_headers(page: httpx.Client) -> None:
+    answers = [page.get("/no-such-page"), page.post("/")]
+    assert [answer.status_code for answer in answers] == [404, 405]
+    assert all("content-security-policy" in answer.headers and "server" not in answer.headers for answer in answers)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_nothing_but_reading_is_answered(page: httpx.Client, method: str) -> None:
+    assert {page.request(method, path).status_code for path in PATHS} == {405}
+
+
+def test_the_node_is_alive_while_it_answers_and_ready_while_it_receives_and_works(
+    settings: Settings, page: httpx.Client
+) -> None:
+    assert page.get("/healthz").status_code == 200
+    assert page.get("/readyz").status_code == 503
+    with role(settings.spool.folder, "receive", port=11112), role(settings.spool.folder, "work"):
+        answer = page.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "receive is running\nwork is starting\nweb is stopped\n")
+    with role(settings.spool.folder, "receive", port=11112), role(settings.spool.folder, "work", device="cpu"):
+        assert page.get("/readyz").status_code == 200
+    assert page.get("/healthz").status_code == 200
+
+
+def test_the_page_says_first_that_it_is_not_for_diagnosis(page: httpx.Client) -> None:
+    words = Outline(page.get("/").text.split("<body>")[1]).words
+    assert words[0] == "Research and education only, not for diagnosis"
+
+
+def test_the_page_renews_itself_and_asks_no_other_host(page: httpx.Client) -> None:
+    html = page.get("/").text
+    outline = Outline(html)
+    assert {"http-equiv": "refresh", "content": "5"} in outline.all("meta")
+    assert not outline.all("script") and not outline.all("img") and not outline.all("link")
+    assert not re.search(r"https?:|//\w|url\(|@import", html)
+
+
+def test_the_page_s_style_is_the_one_that_its_policy_names(page: httpx.Client) -> None:
+    answer = page.get("/")
+    (style,) = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "style=" not in answer.text
+
+
+def test_the_page_has_one_heading_named_tables_and_scoped_headers(page: httpx.Client, filled: FilledSpool) -> None:
+    filled.delivered(Triage.URGENT)
+    outline = Outline(page.get("/").text)
+    assert len(outline.all("h1")) == 1
+    assert len(outline.all("table")) == len(outline.all("caption")) == len(outline.all("h2"))
+    assert all(header["scope"] in ("col", "row") for header in outline.all("th"))
+    assert outline.all("html") == [{"lang": "en"}]
+
+
+def test_the_page_tells_studies_destinations_and_parked_work_in_words(page: httpx.Client, filled: FilledSpool) -> None:
+    delivered = filled.delivered(Triage.URGENT, refused=(Reason.NOT_FRONTAL,))
+    filled.post(filled.read(), "pacs", "waiting", hours=2, error="pacs cannot be reached.")
+    parked = filled.settled()
+    filled.spool.agenda.park(parked, "InferenceError", "the model's answer is <not> finite")
+    words = " ".join(Outline(page.get("/").text).words)
+    for expected in (
+        delivered.study_key[:12],
+        "URGENT: Tuberculosis",
+        "Tuberculosis 91 %",
+        "1 of 2 read; 1 not frontal",
+        "pacs does not take results: 1 waiting, the oldest for 2 h.",
+        parked.study_key[:12],
+        "the model's answer is <not> finite",
+        "delivered",
+    ):
+        assert expected in words
+    assert "&lt;not&gt;" in page.get("/").text
+
+
+def test_the_page_of_a_node_without_studies_and_destinations_says_so(settings: Settings) -> None:
+    server = StatusServer(settings.model_copy(update={"destinations": ()}))
+    try:
+        words = " ".join(Outline(httpx.get(f"http://127.0.0.1:{server.start()}/", trust_env=False).text).words)
+    finally:
+        server.stop()
+    assert "No study has come yet." in words
+    assert "No destination is configured." in words
+
+
+def test_no_value_of_a_patient_is_on_any_page(page: httpx.Client, filled: FilledSpool) -> None:
+    filled.received()
+    filled.delivered(Triage.FLAGGED, refused=(Reason.NOT_CHEST,))
+    filled.spool.agenda.park(filled.settled(), "ValueError", "unexpected ValueError while the study was read")
+    held = b"".join(path.read_bytes() for path in filled.spool.folder.rglob("*.dcm"))
+    assert all(value.encode() in held for value in PATIENT.values())
+    told = "".join(page.get(path).text for path in PATHS)
+    assert "NOT_CHEST" in told
+    for value in (*PATIENT.values(), "Recognizable", "Rosalind", "RECOGNIZABLE", "1.2.826.0.1"):
+        assert value not in told
+
+
+def test_programs_get_the_whole_snapshot(settings: Settings, page: httpx.Client, filled: FilledSpool) -> None:
+    task = filled.delivered()
+    with role(settings.spool.folder, "work", device="gpu"):
+        state = page.get("/status.json").json()
+    assert state["studies"][0]["study"] == task.study_key
+    assert state["roles"]["work"]["device"] == "gpu"
+    assert page.get("/status.json").headers["content-type"] == "application/json"
+
+
+def test_metrics_count_roles_tasks_studies_and_deliveries(
+    settings: Settings, page: httpx.Client, filled: FilledSpool
+) -> None:
+    for answer in (Triage.URGENT, Triage.NOT_FLAGGED, Triage.NOT_FLAGGED):
+        filled.delivered(answer)
+    filled.post(filled.read(Triage.UNCERTAIN), "pacs", "waiting", hours=1)
+    filled.settled()
+    with role(settings.spool.folder, "receive", port=11112):
+        found = metrics(page)
+    assert found['cxr_node_role_up{role="receive"}'] == 1
+    assert found['cxr_node_role_up{role="work"}'] == 0
+    assert found['cxr_node_tasks{state="todo"}'] == 1
+    assert found['cxr_node_studies{answer="urgent"}'] == 1
+    assert found['cxr_node_studies{answer="not_flagged"}'] == 2
+    assert found['cxr_node_studies{answer="flagged"}'] == 0
+    assert found['cxr_node_deliveries{destination="pacs",state="delivered"}'] == 3
+    assert found['cxr_node_deliveries{destination="pacs",state="waiting"}'] == 1
+    assert found['cxr_node_deliveries{destination="teaching",state="parked"}'] == 0
+    assert found['cxr_node_oldest_delivery_seconds{destination="pacs"}'] >= 3600
+    assert found["cxr_node_spool_free_bytes"] > 0
+    assert all(name.startswith("cxr_node_") for name in found)
+
+
+def test_metrics_follow_a_study_that_is_delivered_late_and_read_again(page: httpx.Client, filled: FilledSpool) -> None:
+    task = filled.read(Triage.NOT_FLAGGED)
+    filled.post(task, "pacs", "waiting", hours=1)
+    age(filled, task.study_key)
+    delivered = 'cxr_node_deliveries{destination="pacs",state="delivered"}'
+    assert metrics(page)[delivered] == 0
+    filled.post(task, "pacs", "delivered")
+    assert metrics(page)[delivered] == 1
+    assert metrics(page)[delivered] == 1
+    filled.read_again(task, Triage.URGENT)
+    found = metrics(page)
+    assert (found[delivered], found['cxr_node_studies{answer="urgent"}']) == (0, 1)
+
+
+def test_metrics_forget_a_study_that_was_removed(page: httpx.Client, filled: FilledSpool) -> None:
+    task = filled.delivered(Triage.URGENT)
+    age(filled, task.study_key)
+    assert metrics(page)['cxr_node_studies{answer="urgent"}'] == 1
+    shutil.rmtree(filled.spool.study_folder(task.study_key))
+    assert metrics(page)['cxr_node_studies{answer="urgent"}'] == 0
+
+
+def age(filled: FilledSpool, study_key: str) -> None:
+    """Let a study's folder have changed an hour ago."""
+    then = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
+    os.utime(filled.spool.study_folder(study_key), (then, then))
+
+
+def test_a_port_in_use_names_the_settings_to_change(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        busy = settings.model_copy(update={"web": Web(port=other.getsockname()[1])})
+        with pytest.raises(ConfigError, match=r"web\.host or web\.port"):
+            StatusServer(busy).start()
+
+
+def test_a_host_that_is_not_this_machine_s_names_the_settings_to_change(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"web": Web(host="192.0.2.1", port=0)})
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*web\.host or web\.port"):
+        StatusServer(elsewhere).start()
+
+
+def test_a_stopped_server_has_left_its_port(settings: Settings) -> None:
+    server = StatusServer(settings)
+    port = server.start()
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).text == "alive\n"
+    server.stop()
+    assert not listens(port)
+
+
+def test_a_server_stopped_at_once_leaves_its_port_too(settings: Settings) -> None:
+    server = StatusServer(settings)
+    port = server.start()
+    server.stop()
+    assert not listens(port)
+
+
+def test_a_spool_that_may_not_be_read_is_answered_with_words(
+    page: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("node.spool.Spool.studies", refuse)
+    answer = page.get("/")
+    assert answer.status_code == 503
+    assert "Ask as the user that runs the node" in answer.text
