@@ -15,9 +15,7 @@ from node.config import Settings
 from node.deliver import StorageSCU
 from node.errors import NodeError
 from node.spool import Spool
-
-# A day of a busy department: 200 films of 15 MB, and their results.
-ROOM_WANTED_BYTES = 4 << 30
+from node.status import ROOM_WANTED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ def _model(settings: Settings) -> Iterator[FindingOfCheck]:
         yield FindingOfCheck(
             "model", True, f"{identity.name} {identity.version}, weights {identity.weights_sha256[:12]}, digests match"
         )
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from node.infer import Reader, replay_golden
 
         reader = Reader(bundle, settings.model.device)

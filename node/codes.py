@@ -45,6 +45,7 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  #
 
 # What was examined: CID 100 has no plain chest radiograph, and the more exact code is allowed in its place.
 PLAIN_CHEST_X_RAY = _sct("399208008", "Plain chest X-ray")
+IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")  # CID 100
 LUNG = _sct("39607008", "Lung")  # CID 4
 
 # The answer: normality is CID 222; SNOMED CT gives priority its values, "Routine" where the order of reading may stay.

@@ -7,8 +7,10 @@ library allocates what the stream asks for; so each stream is held against the h
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -124,8 +126,10 @@ def _encapsulated(dataset: Dataset, frame: Frame, syntax: str) -> Words:
     except DAMAGE as error:
         raise _broken(error) from error
     try:
-        return family.codec(stream, frame) if family.codec else _by_pydicom(dataset, syntax)
+        return family.codec(stream, frame)
     except DAMAGE as error:
+        if not family.in_pydicom:
+            raise _broken(error) from error
         return _second_opinion(dataset, syntax, error)
 
 
@@ -211,17 +215,31 @@ def _plain(codec: Callable[[bytes], Words]) -> Codec:
     return lambda stream, frame: codec(stream)
 
 
+def _rle(stream: bytes, frame: Frame) -> Words:
+    """Decode one PackBits segment for each byte of the words, the highest first (PS3.5 Annex G)."""
+    count, *offsets = struct.unpack("<16L", stream[:_RLE_HEADER_BYTES])
+    if count != frame.dtype.itemsize:
+        raise ValueError
+    pixels = frame.rows * frame.columns
+    out = np.empty((pixels, count), np.uint8)
+    for i, (start, end) in enumerate(pairwise([*offsets[:count], len(stream)])):
+        segment = _exactly(imagecodecs.packbits_decode(stream[start:end]), pixels)
+        out[:, count - 1 - i] = np.frombuffer(segment, np.uint8, pixels)
+    return out.view(frame.dtype).reshape(frame.rows, frame.columns)
+
+
 def _deflated(stream: bytes, frame: Frame) -> Words:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    return _as_words(_exactly(inflate.decompress(stream, frame.size_bytes + 2), frame), frame)
+    return _as_words(_exactly(inflate.decompress(stream, frame.size_bytes + 2), frame.size_bytes), frame)
 
 
 def _uncompressed(stream: bytes, frame: Frame) -> Words:
-    return _as_words(_exactly(stream, frame), frame)
+    return _as_words(_exactly(stream, frame.size_bytes), frame)
 
 
-def _exactly(data: bytes | bytearray, frame: Frame) -> bytes | bytearray:
-    if not 0 <= len(data) - frame.size_bytes <= 1:
+def _exactly(data: bytes | bytearray, length: int) -> bytes | bytearray:
+    """Return data of this length, or one byte more, which keeps a length even."""
+    if not 0 <= len(data) - length <= 1:
         raise ValueError
     return data
 
@@ -234,23 +252,25 @@ def _jpeg_xl(stream: bytes, frame: Frame) -> Words:
 
 
 class _Family(NamedTuple):
-    """How the streams of one kind of transfer syntax are checked, and what decodes them before pydicom is asked."""
+    """How the streams of one kind of transfer syntax are checked and decoded, and whether pydicom may try as well."""
 
     check: Callable[[bytes, Frame], None]
-    codec: Codec | None
+    codec: Codec
+    in_pydicom: bool = False
 
 
 # Fuzzed with some 10,000 mutated streams each. Not here, though imagecodecs has them, are ljpeg, dicomrle and htj2k,
 # which crashed the process, and jpegsof3, which took nearly every mutated stream for a good one.
-_JPEG = _Family(_check_jpeg, _plain(imagecodecs.jpeg8_decode))  # libjpeg-turbo 3: 8 and 12 bits, and lossless to 16
-_JPEG_LS = _Family(_check_jpeg, _plain(imagecodecs.jpegls_decode))  # CharLS
-_JPEG_2000 = _Family(_check_jpeg_2000, _plain(imagecodecs.jpeg2k_decode))  # OpenJPEG, high throughput as well
+# libjpeg-turbo 3 decodes 8 and 12 bits, and lossless to 16; OpenJPEG decodes high throughput as well.
+_JPEG = _Family(_check_jpeg, _plain(imagecodecs.jpeg8_decode), in_pydicom=True)
+_JPEG_LS = _Family(_check_jpeg, _plain(imagecodecs.jpegls_decode), in_pydicom=True)
+_JPEG_2000 = _Family(_check_jpeg_2000, _plain(imagecodecs.jpeg2k_decode), in_pydicom=True)
 _JPEG_XL = _Family(_check_nothing, _jpeg_xl)
 
 _FAMILIES: dict[str, _Family] = {
     "1.2.840.10008.1.2.1.98": _Family(_check_nothing, _uncompressed),  # Encapsulated Uncompressed Explicit VR LE
     "1.2.840.10008.1.2.8.1": _Family(_check_nothing, _deflated),  # Deflated Image Frame Compression
-    "1.2.840.10008.1.2.5": _Family(_check_rle, None),  # RLE Lossless, left to pydicom
+    "1.2.840.10008.1.2.5": _Family(_check_rle, _rle),  # RLE Lossless
     "1.2.840.10008.1.2.4.50": _JPEG,  # Baseline (Process 1)
     "1.2.840.10008.1.2.4.51": _JPEG,  # Extended (Process 2 and 4)
     "1.2.840.10008.1.2.4.53": _JPEG,  # Spectral Selection (Process 6 and 8), retired

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import shutil
 import socket
 import tempfile
@@ -67,9 +68,10 @@ def run(out: Path, once: bool) -> None:
     DemoError
         When the node does not start, or a study gets no answer.
     """
-    log.open_log("demo")
     console = Console()
     _clear(out)
+    os.environ[log.FILE] = str(out / "node.log")
+    log.open_log("demo")
     with tempfile.TemporaryDirectory(prefix="cxr-node-demo-") as folder:
         renderer = _Renderer(out)
         with Archive(out / "archive", ARCHIVE_AE_TITLE, on_stored=renderer.stored) as archive:
@@ -101,12 +103,16 @@ def _demonstrate(
             answered.append(_send_and_wait(sample, port, spool, archive, renderer))
             live.update(_table(answered))
     renderer.index(answered)
-    console.print(f"\nReports and pictures: [bold]{renderer.out / 'index.html'}[/]")
+    console.print(
+        f"\nReports and pictures: [bold]{renderer.out / 'index.html'}[/]. What the node logged: node.log beside it."
+    )
     console.print("Research and education only, not for diagnosis.")
     if not once:
         console.print(f"\nStill listening: send a study to {AE_TITLE} at 127.0.0.1:{port}. Ctrl-C ends the node.")
         while True:
-            time.sleep(1)
+            supervisor.look_after()
+            renderer.draw_all()
+            time.sleep(0.5)
 
 
 def _send_and_wait(sample: SampleStudy, port: int, spool: Spool, archive: Archive, renderer: _Renderer) -> Answered:
@@ -122,7 +128,7 @@ def _send_and_wait(sample: SampleStudy, port: int, spool: Spool, archive: Archiv
     while time.monotonic() < deadline:
         done = _finished(spool, study_key)
         if done is not None:
-            answer, stored = renderer.reports[study_uid]
+            answer, stored = renderer.draw(study_uid)
             return Answered(sample, answer, done, stored - sent)
         time.sleep(0.02)
     raise DemoError(f"no answer to {sample.name} within {ANSWER_WITHIN_S:.0f} s{_why(spool)}")
@@ -156,15 +162,20 @@ def _wait_for_role(supervisor: Supervisor, spool: Spool, role: str) -> dict[str,
 
 def _table(answered: list[Answered]) -> Table:
     table = Table(
-        caption="Probabilities are calibrated; * marks those at or above their cut-off. Seconds: last byte to report stored."
+        caption="Calibrated probabilities; * at or above its cut-off. s: seconds from last byte to report stored, settle time included."
     )
-    for heading in ("study", "label of its source", "answer"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("study", no_wrap=True)
+    table.add_column("its label", no_wrap=True)
+    table.add_column("answer", no_wrap=True)
     for heading in ("TB", "pneum.", "normal", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in answered:
         table.add_row(
-            row.sample.name, row.sample.truth or "-", escape(row.answer), *_percents(row.reading), f"{row.seconds:.1f}"
+            row.sample.name,
+            row.sample.truth or "-",
+            escape(row.answer.partition(" - ")[0]),
+            *_percents(row.reading),
+            f"{row.seconds:.1f}",
         )
     return table
 
@@ -180,33 +191,51 @@ def _percents(reading: StudyReading) -> Iterator[str]:
 
 
 class _Renderer:
-    """Turns what the archive stores into pages and pictures, as it comes."""
+    """Turns what the archive was sent into pages and pictures."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.reports: dict[str, tuple[str, float]] = {}
         self._names: dict[str, str] = {}
-        self._files: dict[str, list[str]] = {}
+        self._held: dict[str, list[tuple[Path, float]]] = {}
+        self._undrawn: set[str] = set()
 
     def name(self, study_uid: str, name: str) -> None:
         """Say which folder the results of a study go to."""
         self._names[study_uid] = name
 
     def stored(self, path: Path, dataset: Dataset) -> None:
-        """Draw one result."""
-        study_uid = str(dataset.StudyInstanceUID)
+        """Note one result; it is drawn later, for the node is waiting for the archive's answer."""
+        self._held.setdefault(str(dataset.StudyInstanceUID), []).append((path, time.monotonic()))
+        self._undrawn.add(str(dataset.StudyInstanceUID))
+
+    def draw_all(self) -> None:
+        """Draw every study that has something new."""
+        while self._undrawn:
+            self.draw(self._undrawn.pop())
+
+    def draw(self, study_uid: str) -> tuple[str, float]:
+        """Write the page and the pictures of a study.
+
+        Returns
+        -------
+        str, float
+            The first line of its report, and when that was stored on the monotonic clock.
+        """
+        self._undrawn.discard(study_uid)
         folder = self.out / self._names.get(study_uid, key_of(study_uid))
         folder.mkdir(parents=True, exist_ok=True)
-        if dataset.Modality == "SR":
-            self.reports[study_uid] = (page.answer(dataset), time.monotonic())
-            self._write(study_uid, folder / "report.html", page.html(dataset).encode())
-        else:
-            number = len([name for name in self._files.get(study_uid, ()) if name.endswith(".png")]) + 1
-            self._write(study_uid, folder / f"picture-{number}.png", page.png(dcmread(path)))
+        reports, pictures = self._of(study_uid, "SR"), self._of(study_uid, "OT")
+        for number, (picture, _) in enumerate(pictures, start=1):
+            (folder / f"picture-{number}.png").write_bytes(page.png(picture.read_bytes()))
+        latest, stored = reports[-1]
+        (folder / "report.html").write_text(
+            page.page(latest.read_bytes(), [picture.read_bytes() for picture, _ in pictures]), "utf-8"
+        )
+        return page.answer_lines(dcmread(latest))[0], stored
 
-    def _write(self, study_uid: str, path: Path, data: bytes) -> None:
-        path.write_bytes(data)
-        self._files.setdefault(study_uid, []).append(f"{path.parent.name}/{path.name}")
+    def _of(self, study_uid: str, modality: str) -> list[tuple[Path, float]]:
+        held = self._held.get(study_uid, [])
+        return [(path, at) for path, at in held if dcmread(path, specific_tags=["Modality"]).Modality == modality]
 
     def index(self, answered: list[Answered]) -> None:
         """Write the page that leads to all others."""
@@ -214,16 +243,15 @@ class _Renderer:
         (self.out / "index.html").write_text(_INDEX.replace("ROWS", rows), "utf-8")
 
     def _row(self, row: Answered) -> str:
-        names = [name for names in self._files.values() for name in names if name.startswith(f"{row.sample.name}/")]
+        name, sample = row.sample.name, row.sample
         pictures = "".join(
-            f'<a href="{name}"><img src="{name}" alt="Grad-CAM picture of {row.sample.name}"></a>'
-            for name in sorted(names)
-            if name.endswith(".png")
+            f'<a href="{name}/report.html"><img src="{name}/{path.name}" alt="film and heat map of {name}"></a>'
+            for path in sorted((self.out / name).glob("picture-*.png"))
         )
         return (
-            f'<section><h2><a href="{row.sample.name}/report.html">{html.escape(row.answer)}</a></h2>'
-            f"<p>{html.escape(row.sample.name)}: {html.escape(row.sample.description)} "
-            f"Label of its source: {html.escape(row.sample.truth or 'none')}. "
+            f'<section><h2><a href="{name}/report.html">{html.escape(row.answer)}</a></h2>'
+            f"<p>{html.escape(name)}: {html.escape(sample.description)} "
+            f"Label of its source: {html.escape(sample.truth or 'none')}. "
             f"Answered in {row.seconds:.1f} s.</p>{pictures}</section>"
         )
 
@@ -244,7 +272,8 @@ def _clear(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for name in ("archive", *(sample.name for sample in studies())):
             shutil.rmtree(out / name, ignore_errors=True)
-        (out / "index.html").unlink(missing_ok=True)
+        for name in ("index.html", "node.log"):
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise DemoError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from None
 

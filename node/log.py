@@ -7,13 +7,16 @@ libraries are counted and named but their text is withheld: pydicom and pynetdic
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+FILE = "CXR_NODE_LOG"
 FIELDS = {
     *("event", "level", "time", "role", "error", "reason", "count", "ms", "bytes", "wait_s", "logger"),
     *("study", "generation", "kind", "images", "read", "triage", "verb", "attempt", "results", "status"),
@@ -44,13 +47,17 @@ class _WithheldText(logging.Handler):
 def open_log(role: str) -> None:
     """Send this process's events to standard error: JSON lines, or readable ones on a terminal.
 
+    Where the environment variable CXR_NODE_LOG names a file, JSON lines are appended to that instead.
+
     Parameters
     ----------
     role : str
         Which part of the node this process is, e.g. ``"receive"``.
     """
     renderer: Any = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
+    file = os.environ.get(FILE)
+    stream = Path(file).open("a", encoding="utf-8") if file else sys.stderr  # noqa: SIM115 (open for the process's life)
+    if stream.isatty():
         renderer = structlog.dev.ConsoleRenderer(pad_event_to=22)
     structlog.configure(
         processors=[
@@ -62,7 +69,7 @@ def open_log(role: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     logging.root.handlers = [_WithheldText(logging.ERROR)]

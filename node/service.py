@@ -104,6 +104,7 @@ def _work(settings: Settings, stopped: threading.Event, announce: _Announce) -> 
 
     spool = Spool(settings.spool.folder)
     bundle = load(settings.model.bundle)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on the processor's features
     # Late and here alone: TensorFlow takes seconds to import, and no other role needs it.
     from node.infer import Reader
     from node.journey import Journey

@@ -211,7 +211,10 @@ def _troubles(state: Form) -> Iterator[Form]:
     stopped = [role for role in ROLES if state["roles"][role]["state"] == "stopped"]
     if stopped:
         consequences = "; ".join(f"{role} is stopped: {ROLES[role]}" for role in stopped)
-        yield _trouble(f"{consequences}.", "Start the node: cxr-node serve.")
+        yield _trouble(
+            f"{consequences}.",
+            "Start the node: cxr-node serve. One that runs starts a role that died again, within a minute.",
+        )
     if state["model"]["error"]:
         yield _trouble("The model cannot be used: no study is read.", state["model"]["error"])
     if not state["destinations"]:

@@ -101,10 +101,10 @@ def after(study: Form, iso: str) -> str:
     return f"+{seconds:.1f} s" if seconds < 60 else f"+{waited(seconds)}"
 
 
-def progress(study: Form) -> str:
-    """Return when a study was complete, taken up and read, each counted from its first image."""
+def progress(study: Form) -> dict[str, str]:
+    """Return when a study was settled, taken up and read, each counted from its first image."""
     moments = {"settled": study["settled"], "started": study["started"], "read": study["done"]}
-    return ", ".join(f"{name} {after(study, at)}" for name, at in moments.items() if at)
+    return {name: after(study, at) for name, at in moments.items() if at}
 
 
 def results(study: Form) -> dict[str, str]:
@@ -146,7 +146,7 @@ def render(snapshot: Form) -> RenderableType:
 
 
 # Columns that lose their meaning when they are folded.
-_NARROW = ("study", "state", "since (UTC)", "received (UTC)")
+_NARROW = ("study", "state", "since (UTC)", "received (UTC)", "results")
 
 
 def _table(title: str, *columns: str) -> Table:

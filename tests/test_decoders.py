@@ -247,6 +247,7 @@ def test_a_color_stream_in_a_gray_image_is_color():
     assert reason_of(encapsulated(picture(8), 8, BASELINE, stream)) is Reason.COLOR
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @pytest.mark.parametrize(
     "syntax", ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.107", "1.2.840.10008.1.2.4.94", "1.2.3.4", "no uid"]
 )
@@ -268,7 +269,7 @@ def test_encapsulated_pixel_data_without_a_transfer_syntax_are_not_supported():
 def test_a_mutated_stream_gives_words_of_the_right_size_or_a_reason(syntax):
     words, stream = stream_of(syntax)
     chance = random.Random(str(syntax))
-    for _ in range(60):
+    for _ in range(25):
         changed = bytearray(stream)
         for _ in range(chance.choice([1, 3, 10])):
             changed[chance.randrange(len(changed))] = chance.choice([0, 255, chance.randrange(256)])

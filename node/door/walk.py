@@ -183,7 +183,7 @@ class _Walker:
 
     def _at_padding(self) -> bool:
         """Tell the one zero byte that DCMTK adds where an odd value ends the data set."""
-        return len(self._levels) == 1 and self.at == len(self._view) - 1 and self._view[self.at] == 0
+        return len(self._levels) == 1 and 0 < self.at == len(self._view) - 1 and self._view[self.at] == 0
 
     def _count(self) -> None:
         self._elements += 1

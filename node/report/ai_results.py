@@ -62,7 +62,8 @@ def content(context: Context, pictures: Mapping[str, Reference]) -> Item:
     Item
         The root container.
     """
-    procedure = code(codes.PROCEDURE_REPORTED, codes.PLAIN_CHEST_X_RAY, HAS_CONCEPT_MOD)
+    examined = codes.PLAIN_CHEST_X_RAY if context.study.read else codes.IMAGING_PROCEDURE
+    procedure = code(codes.PROCEDURE_REPORTED, examined, HAS_CONCEPT_MOD)
     items = [language(context.words), *_observer(context), procedure, *_image_library(context)]
     groups = [
         _measurement_group(context, film, finding, pictures.get(film.sop_instance_uid))

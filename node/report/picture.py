@@ -30,6 +30,9 @@ STRIP_HEIGHT = 430
 STRIP_NARROWEST = 1640
 FREE_AT_THE_BOTTOM = 40
 GAP = 6
+# The strip grows with a wide picture: viewers fit the whole width, and the answer must stay as large in it.
+DESIGN_WIDTH = 2054
+LARGEST_UNIT = 1.5
 
 # Below FLOOR a share of the logit is noise; see "absolute scale" in the model card.
 FLOOR, ALPHA, EXPONENT = 0.25, 0.55, 0.8
@@ -62,6 +65,7 @@ class _Sheet:
     film: Film
     prediction: Prediction
     strip: int
+    unit: float
     stands_out: bool
 
     @property
@@ -74,7 +78,15 @@ class _Sheet:
 
     @property
     def bottom(self) -> int:
-        return self.strip + STRIP_HEIGHT - FREE_AT_THE_BOTTOM
+        return self.at(STRIP_HEIGHT - FREE_AT_THE_BOTTOM)
+
+    def px(self, length: float) -> int:
+        """Scale a length of the design to this picture."""
+        return round(length * self.unit)
+
+    def at(self, y: float) -> int:
+        """Return a height within the strip, from its top in the design."""
+        return self.strip + self.px(y)
 
 
 def draw(context: Context, film: Film, plane: FloatArray) -> RGB:
@@ -125,16 +137,19 @@ def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
     assert film.prediction is not None
     gray = _scaled(plane)
     colored, strongest = overlay(gray, film.prediction.heat_map)
+    stands_out = strongest >= VISIBLE_ALPHA
     area = max(gray.shape[0], FILM_AREA_LOWEST)
     width = max(2 * gray.shape[1] + GAP, STRIP_NARROWEST)
+    unit = min(max(width / DESIGN_WIDTH, 1), LARGEST_UNIT)
     shown_words, typeface = _writing(context.words)
-    canvas = Canvas(width, area + STRIP_HEIGHT, BACKGROUND, typeface)
-    stands_out = strongest >= VISIBLE_ALPHA
-    sheet = _Sheet(canvas, replace(context, words=shown_words), film, film.prediction, area, stands_out)
-    _films(sheet, gray, colored)
+    canvas = Canvas(width, area + round(STRIP_HEIGHT * unit), BACKGROUND, typeface)
+    shown = replace(context, words=shown_words)
+    sheet = _Sheet(canvas, shown, film, film.prediction, area, unit, stands_out)
+    plain = np.repeat(gray[..., None], 3, axis=2)
+    _films(sheet, plain, colored if stands_out else plain)
     _banner(sheet, right=int(width * 0.36))
-    _bars(sheet, left=int(width * 0.36) + 26, right=int(width * 0.67) - 4)
-    _notes(sheet, left=int(width * 0.67) + 30, right=width - 24)
+    _bars(sheet, left=int(width * 0.36) + sheet.px(26), right=int(width * 0.67) - sheet.px(4))
+    _notes(sheet, left=int(width * 0.67) + sheet.px(30), right=width - sheet.px(24))
     return sheet
 
 
@@ -160,77 +175,81 @@ def _scaled(plane: FloatArray) -> RGB:
     return gray
 
 
-def _films(sheet: _Sheet, gray: RGB, colored: RGB) -> None:
-    rows, columns = gray.shape
-    pair = (np.repeat(gray[..., None], 3, axis=2), colored)
+def _films(sheet: _Sheet, plain: RGB, colored: RGB) -> None:
+    rows, columns = plain.shape[:2]
     left = (sheet.width - 2 * columns - GAP) // 2
-    for index, (rgb, label) in enumerate(zip(pair, ("original", "heat_map"), strict=True)):
-        x = left + index * (columns + GAP)
-        sheet.canvas.image.paste(Image.fromarray(rgb), (x, (sheet.strip - rows) // 2))
-        sheet.canvas.write_outlined(x + columns / 2, sheet.strip - 14, sheet.words.picture[label], 24, FOREGROUND)
+    for index, (rgb, label) in enumerate(((plain, "original"), (colored, "heat_map"))):
+        x, y = left + index * (columns + GAP), (sheet.strip - rows) // 2
+        sheet.canvas.image.paste(Image.fromarray(rgb), (x, y))
+        name = sheet.words.picture[label]
+        sheet.canvas.write_outlined(x + columns / 2, y + rows - sheet.px(14), name, sheet.px(24), FOREGROUND)
 
 
 def _banner(sheet: _Sheet, right: int) -> None:
-    canvas, phrases, triage = sheet.canvas, sheet.words.picture, sheet.prediction.triage
-    background, foreground = BANNERS[triage]
-    margin, top = 26, sheet.strip
+    canvas, phrases, px, at = sheet.canvas, sheet.words.picture, sheet.px, sheet.at
+    triage = sheet.prediction.triage
+    background, color = BANNERS[triage]
+    margin = px(26)
     inner = right - 2 * margin
-    canvas.draw.rectangle((0, top, right, top + STRIP_HEIGHT - 1), fill=background)
+    canvas.draw.rectangle((0, sheet.strip, right, canvas.image.height - 1), fill=background)
     if triage in (Triage.URGENT, Triage.FLAGGED):
         finding = answer.leading_finding(sheet.prediction)
         head = phrases[triage].format(condition=sheet.words.conditions[finding.label])
         large = f"{sheet.words.abbreviations[finding.label]} {percent(finding.probability, finding.cut_off)}"
-        canvas.write(margin, top + 74, head, canvas.fitting(head, inner, 44, True), foreground, True, "lm")
-        canvas.write(margin, top + 240, large, canvas.fitting(large, inner, 190, True), foreground, True, "lm")
-        return
-    head = phrases[triage]
-    canvas.write(margin, top + 92, head, canvas.fitting(head, inner, 96, True), foreground, True, "lm")
-    box = (margin, top + 176, right - margin, sheet.bottom)
-    canvas.flow(box, [(phrases[f"{triage}_text"], foreground, False)], 36)
+        canvas.write(margin, at(74), head, canvas.fitting(head, inner, px(44), True), color, True, "lm")
+        canvas.write(margin, at(240), large, canvas.fitting(large, inner, px(190), True), color, True, "lm")
+    else:
+        head = phrases[triage]
+        canvas.write(margin, at(92), head, canvas.fitting(head, inner, px(96), True), color, True, "lm")
+        canvas.flow(
+            (margin, at(176), right - margin, sheet.bottom), [(phrases[f"{triage}_text"], color, False)], px(44)
+        )
 
 
 def _bars(sheet: _Sheet, left: int, right: int) -> None:
-    canvas, y = sheet.canvas, sheet.strip + 22
+    canvas, px, y = sheet.canvas, sheet.px, sheet.at(22)
+    size, thick = px(30), px(26)
     for finding in reversed(sheet.prediction.findings):
         above = finding.above and sheet.prediction.triage is not Triage.UNCERTAIN
-        shown = percent(finding.probability, finding.cut_off)
-        label = sheet.words.labels[finding.label]
-        room = right - left - canvas.width_of(shown, 30, True) - 12
-        canvas.write(left, y + 17, label, canvas.fitting(label, room, 30, above), FOREGROUND, above, "lm")
-        canvas.write(right, y + 17, shown, 30, FOREGROUND, True, "rm")
-        bar = y + 42
-        canvas.draw.rectangle((left, bar, right, bar + 26), fill=TROUGH)
+        shown, label = percent(finding.probability, finding.cut_off), sheet.words.labels[finding.label]
+        room = right - left - canvas.width_of(shown, size, True) - px(12)
+        canvas.write(left, y + px(17), label, canvas.fitting(label, room, size, above), FOREGROUND, above, "lm")
+        canvas.write(right, y + px(17), shown, size, FOREGROUND, True, "rm")
+        bar = y + px(42)
         filled = left + round((right - left) * finding.probability)
-        canvas.draw.rectangle((left, bar, filled, bar + 26), fill=BAR_ABOVE if above else BAR)
+        canvas.draw.rectangle((left, bar, right, bar + thick), fill=TROUGH)
+        canvas.draw.rectangle((left, bar, filled, bar + thick), fill=BAR_ABOVE if above else BAR)
         if finding.cut_off is not None:
             _cut_off(sheet, left, right, bar, finding.cut_off)
-        y = bar + 78
+        y = bar + px(78)
 
 
 def _cut_off(sheet: _Sheet, left: int, right: int, bar: int, cut_off: float) -> None:
-    canvas, x = sheet.canvas, left + round((right - left) * cut_off)
+    canvas, px = sheet.canvas, sheet.px
     label = sheet.words.table["cut_off"].format(percent=cut_off_percent(cut_off))
-    half = canvas.width_of(label, 22) / 2
-    canvas.draw.line((x, bar - 7, x, bar + 33), fill=WHITE, width=4)
-    canvas.write(min(max(x, left + half), right - half), bar + 35, label, 22, MUTED, anchor="ma")
+    x, half = left + round((right - left) * cut_off), canvas.width_of(label, px(22)) / 2
+    canvas.draw.line((x, bar - px(7), x, bar + px(33)), fill=WHITE, width=px(4))
+    canvas.write(min(max(x, left + half), right - half), bar + px(35), label, px(22), MUTED, anchor="ma")
 
 
 def _notes(sheet: _Sheet, left: int, right: int) -> None:
     """Write the legend of the map, what it is and is not, and where the numbers come from."""
-    canvas, phrases, context = sheet.canvas, sheet.words.picture, sheet.context
-    top = sheet.strip + 24
-    ramp = np.tile(np.linspace(0, 1, right - left, dtype=np.float32), (20, 1))
-    canvas.image.paste(Image.fromarray(overlay(np.full(ramp.shape, 128, np.uint8), ramp)[0]), (left, top))
+    canvas, phrases, px, at = sheet.canvas, sheet.words.picture, sheet.px, sheet.at
+    ramp = np.tile(np.linspace(0, 1, right - left, dtype=np.float32), (px(20), 1))
+    canvas.image.paste(Image.fromarray(overlay(np.full(ramp.shape, 128, np.uint8), ramp)[0]), (left, at(24)))
     for x, name, anchor in ((left, "low", "la"), ((left + right) / 2, "attention", "ma"), (right, "high", "ra")):
-        canvas.write(x, top + 25, phrases[name], 22, MUTED, anchor=anchor)
-    model = context.study.reading.model
-    weights = phrases["weights"].format(digest=answer.digest(context))
+        canvas.write(x, at(49), phrases[name], px(22), MUTED, anchor=anchor)
+    canvas.flow((left, at(96), right, sheet.bottom), _paragraphs(sheet), px(25))
+
+
+def _paragraphs(sheet: _Sheet) -> list[tuple[str, Color, bool]]:
+    phrases, reading = sheet.words.picture, sheet.context.study.reading
     condition = sheet.words.conditions[sheet.prediction.map_label]
-    paragraphs = [
+    weights = phrases["weights"].format(digest=answer.digest(sheet.context))
+    return [
         (phrases["caption" if sheet.stands_out else "caption_empty"].format(condition=condition), FOREGROUND, False),
-        (answer.image_title(context, sheet.film), MUTED, False),
-        (f"{model.name} {model.version}, {weights}", MUTED, False),
-        (moment(context.study.reading.times.started), MUTED, False),
+        (answer.image_title(sheet.context, sheet.film), MUTED, False),
+        (f"{reading.model.name} {reading.model.version}", MUTED, False),
+        (f"{weights}, {moment(reading.times.started)}", MUTED, False),
         (sheet.words.answer["research"], WARNING, True),
     ]
-    canvas.flow((left, top + 70, right, sheet.bottom), paragraphs, 25)

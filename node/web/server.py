@@ -131,7 +131,9 @@ def _application(settings: Settings) -> Starlette:
         "/metrics": show_metrics,
     }
     routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown.items()]
-    return Starlette(routes=routes, exception_handlers={NodeError: _unwell})
+    application = Starlette(routes=routes, exception_handlers={NodeError: _unwell})
+    application.router.redirect_slashes = False  # a redirect would repeat whatever host the request named
+    return application
 
 
 def _unwell(request: Request, error: Exception) -> Response:

@@ -1,0 +1,164 @@
+"""Tasks outlive the queue's book: each is a file, found again in the state it was in."""
+
+import os
+import re
+import stat
+
+import pytest
+
+from node.agenda import STATES, Agenda, Task
+from node.durable import read_json
+
+READ = Task("read", "1f" * 16, "ab" * 8)
+DELIVER = Task("deliver", "1f" * 16, "ab" * 8, "pacs", 3)
+
+
+@pytest.fixture
+def agenda(tmp_path):
+    return Agenda(tmp_path / "spool")
+
+
+def states_of(agenda, task):
+    return [state for state in STATES if task in agenda.tasks(state)]
+
+
+@pytest.mark.parametrize("task", [READ, DELIVER, Task("confirm", "k", "g", "the-pacs_2", 12)])
+def test_a_task_is_built_again_from_its_name(task):
+    assert Task.parse(task.name) == task
+
+
+def test_the_name_says_what_is_to_be_done():
+    assert READ.name == f"read.{'1f' * 16}.{'ab' * 8}.-.1"
+    assert DELIVER.name == f"deliver.{'1f' * 16}.{'ab' * 8}.pacs.3"
+
+
+def test_the_next_attempt_is_the_same_work_under_another_name():
+    assert DELIVER.next == Task("deliver", DELIVER.study_key, DELIVER.generation, "pacs", 4)
+    assert DELIVER.next.name != DELIVER.name
+
+
+def test_a_new_agenda_has_nothing_to_do(agenda):
+    assert [agenda.tasks(state) for state in STATES] == [[], [], []]
+    assert agenda.generations() == set()
+
+
+def test_a_task_goes_from_noted_to_claimed_to_finished(agenda):
+    agenda.note(READ)
+    assert states_of(agenda, READ) == ["todo"]
+    agenda.claimed(READ)
+    assert states_of(agenda, READ) == ["open"]
+    agenda.finished(READ)
+    assert states_of(agenda, READ) == []
+
+
+def test_a_second_agenda_on_the_folder_finds_the_tasks(agenda, tmp_path):
+    agenda.note(READ)
+    agenda.claimed(READ)
+    agenda.note(DELIVER)
+    other = Agenda(tmp_path / "spool")
+    assert (other.tasks("open"), other.tasks("todo")) == ([READ], [DELIVER])
+
+
+def test_a_task_noted_twice_is_one_task(agenda):
+    agenda.note(READ)
+    agenda.note(READ)
+    assert agenda.tasks("todo") == [READ]
+
+
+def test_claiming_or_finishing_what_is_gone_changes_nothing(agenda):
+    agenda.claimed(READ)
+    agenda.finished(READ)
+    agenda.unpark(READ)
+    assert states_of(agenda, READ) == []
+
+
+def test_finishing_ends_a_task_that_was_never_claimed(agenda):
+    agenda.note(READ)
+    agenda.finished(READ)
+    assert states_of(agenda, READ) == []
+
+
+def test_finishing_ends_a_task_that_was_noted_again_while_it_was_open(agenda):
+    agenda.note(READ)
+    agenda.claimed(READ)
+    agenda.note(READ)
+    agenda.finished(READ)
+    assert states_of(agenda, READ) == []
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_parked_task_waits_for_a_person_with_its_reason(agenda, claimed):
+    agenda.note(READ)
+    if claimed:
+        agenda.claimed(READ)
+    agenda.park(READ, "InferenceError", "no usable answer")
+    assert states_of(agenda, READ) == ["parked"]
+    reason = agenda.reason(READ)
+    assert (reason["error"], reason["message"]) == ("InferenceError", "no usable answer")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", reason["at"])
+
+
+def test_a_task_is_parked_before_it_leaves_the_work_to_do(agenda, monkeypatch):
+    """A kill between the two leaves it in both, never in neither."""
+    agenda.note(READ)
+    monkeypatch.setattr(agenda, "finished", lambda task: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        agenda.park(READ, "InferenceError", "")
+    assert states_of(agenda, READ) == ["todo", "parked"]
+
+
+def test_an_unparked_task_has_no_state_left(agenda):
+    agenda.park(READ, "InferenceError", "")
+    agenda.unpark(READ)
+    assert states_of(agenda, READ) == []
+
+
+def test_tasks_come_oldest_first(agenda, tmp_path):
+    tasks = [Task("read", f"{number:032x}", "g") for number in (3, 1, 2)]
+    for age, task in enumerate(tasks):
+        agenda.note(task)
+        os.utime(tmp_path / "spool" / "todo" / task.name, (1000 + age, 1000 + age))
+    assert agenda.tasks("todo") == tasks
+
+
+def test_tasks_of_one_age_come_by_name(agenda, tmp_path):
+    tasks = [Task("read", f"{number:032x}", "g") for number in (1, 2, 3)]
+    for task in reversed(tasks):
+        agenda.note(task)
+        os.utime(tmp_path / "spool" / "todo" / task.name, (1000, 1000))
+    assert agenda.tasks("todo") == tasks
+
+
+def test_a_task_that_goes_while_the_tasks_are_listed_is_no_error(agenda, tmp_path, monkeypatch):
+    agenda.note(READ)
+    agenda.note(DELIVER)
+    listed = list(os.scandir(tmp_path / "spool" / "todo"))
+    agenda.finished(READ)
+    monkeypatch.setattr(os, "scandir", lambda folder: listed)
+    assert set(agenda.tasks("todo")) == {READ, DELIVER}
+
+
+def test_a_half_written_task_is_no_task(agenda, tmp_path):
+    (tmp_path / "spool" / "todo" / ".0123456789abcdef").write_bytes(b'{"verb": "re')
+    assert agenda.tasks("todo") == []
+
+
+def test_the_generations_of_all_states_are_known(agenda):
+    tasks = [Task("read", "a", "1"), Task("deliver", "b", "2", "pacs"), Task("confirm", "c", "3", "pacs", 9)]
+    for task in tasks:
+        agenda.note(task)
+    agenda.claimed(tasks[1])
+    agenda.park(tasks[2], "Parked", "")
+    assert agenda.generations() == {("a", "1"), ("b", "2"), ("c", "3")}
+
+
+def test_a_noted_task_says_in_the_file_what_its_name_says(agenda, tmp_path):
+    agenda.note(DELIVER)
+    assert Task(**read_json(tmp_path / "spool" / "todo" / DELIVER.name)) == DELIVER
+
+
+def test_nobody_else_may_look(agenda, tmp_path):
+    agenda.note(READ)
+    agenda.park(DELIVER, "Parked", "why")
+    for path in (tmp_path / "spool").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path

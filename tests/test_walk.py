@@ -1,0 +1,526 @@
+"""The walker sees the whole of a data set, and refuses what is broken, too deep or too large, with one kind of error."""
+
+import mmap
+import struct
+import tracemalloc
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, Sequence
+from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from node.door.walk import (
+    DEPTH_LIMIT,
+    INFLATION_FLOOR_BYTES,
+    ITEM,
+    ITEM_DELIMITER,
+    PIXEL_DATA,
+    SEQUENCE_DELIMITER,
+    UNDEFINED_LENGTH,
+    inflate,
+    walk,
+)
+from node.errors import CannotUnderstand
+from tests.radiographs import PATIENT, SHARED, element, encoded, implicit, radiograph, split
+
+PYDICOM = Path(pydicom.__file__).parent / "data"
+UNCOMPRESSED = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+EVERY_FORM = [*UNCOMPRESSED, DeflatedExplicitVRLittleEndian]
+ROWS, SOP_INSTANCE_UID, ICON, REFERENCED_IMAGES = 0x00280010, 0x00080018, 0x00880200, 0x00081140
+PRIVATE = 0x00291010
+
+# pydicom's own test files that no receiver should take, and why.
+NOT_A_DATA_SET = {
+    "MR_truncated.dcm": "a value overruns its place",
+    "rtplan_truncated.dcm": "a value overruns its place",
+    "SC_rgb_jpeg.dcm": "no value representation",  # Implicit VR under a transfer syntax of Explicit VR
+    "meta_missing_tsyntax.dcm": "a group below 0008",
+    "nested_priv_SQ.dcm": "a group below 0008",
+}
+
+
+def real_files():
+    found = [*SHARED.glob("*.dcm"), *(path for path in PYDICOM.rglob("*") if path.is_file())]
+    return sorted(path for path in found if split_or_none(path))
+
+
+def split_or_none(path):
+    try:
+        transfer_syntax_uid, data = split(path)
+    except (pydicom.errors.InvalidDicomError, OSError):
+        return None
+    return (transfer_syntax_uid, data) if transfer_syntax_uid is not None else None
+
+
+def is_broken(path):
+    return path.name in NOT_A_DATA_SET or "DICOMDIR" in path.name
+
+
+def refused(data, transfer_syntax_uid=ExplicitVRLittleEndian):
+    """Why a data set is refused."""
+    with pytest.raises(CannotUnderstand) as error:
+        walk(data, transfer_syntax_uid, frozenset())
+    assert len(error.value.comment) <= 64
+    return error.value.comment
+
+
+def passes(data, transfer_syntax_uid=ExplicitVRLittleEndian, wanted=()):
+    return walk(data, transfer_syntax_uid, frozenset(wanted))
+
+
+def nested(depth, length=UNDEFINED_LENGTH):
+    """Sequences in each other, of undefined length."""
+    opening = element(REFERENCED_IMAGES, b"SQ", b"", length) + implicit(ITEM, b"", length)
+    return opening * depth + (implicit(ITEM_DELIMITER, b"") + implicit(SEQUENCE_DELIMITER, b"")) * depth
+
+
+# What real files say
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared radiographs are not on this machine")
+def test_every_shared_radiograph_passes():
+    files = sorted(SHARED.glob("*.dcm"))
+    assert len(files) > 20
+    for path in files:
+        transfer_syntax_uid, data = split(path)
+        passes(data, transfer_syntax_uid)
+
+
+def test_every_test_file_of_pydicom_passes_but_the_broken_ones():
+    passed = 0
+    for path in real_files():
+        transfer_syntax_uid, data = split(path)
+        if path.name in NOT_A_DATA_SET:
+            assert NOT_A_DATA_SET[path.name] in refused(data, transfer_syntax_uid), path
+        elif is_broken(path):
+            assert "a group below 0008" in refused(data, transfer_syntax_uid), path
+        else:
+            passes(data, transfer_syntax_uid)
+            passed += 1
+    assert passed > 150
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("path", [path for path in real_files() if not is_broken(path)], ids=lambda path: path.name)
+def test_what_is_found_is_what_pydicom_reads(path):
+    transfer_syntax_uid, data = split(path)
+    dataset = pydicom.dcmread(path, force=True)
+    found = passes(data, transfer_syntax_uid, {SOP_INSTANCE_UID, ROWS})
+    assert found.text(SOP_INSTANCE_UID) == str(dataset.get("SOPInstanceUID", ""))
+    assert found.number(ROWS) == int(dataset.get("Rows", 0) or 0)
+    if "PixelData" not in dataset:
+        assert found.native_length is found.fragments is None
+    elif found.fragments is None:
+        assert found.native_length == len(dataset.PixelData)
+    else:
+        assert found.fragments >= int(dataset.get("NumberOfFrames", 1) or 1)
+
+
+# Cut short
+
+
+def top_level_boundaries(data, transfer_syntax_uid):
+    """Byte offsets at which the data set may end, as pydicom sees its elements."""
+    uid = pydicom.uid.UID(transfer_syntax_uid)
+    stream = DicomBytesIO(data)
+    stream.is_little_endian, stream.is_implicit_VR = uid.is_little_endian, uid.is_implicit_VR
+    elements = pydicom.filereader.data_element_generator(stream, uid.is_implicit_VR, uid.is_little_endian)
+    return {stream.tell() for _ in elements}
+
+
+def small_header(undefined_lengths):
+    item, inner = Dataset(), Dataset()
+    inner.ReferencedSOPClassUID = "1.2.3"
+    item.ReferencedSOPInstanceUID, item.PurposeOfReferenceCodeSequence = "1.2.3.4", Sequence([inner])
+    dataset = radiograph(side_px=2, ReferencedImageSequence=Sequence([item, Dataset()]))
+    dataset.add_new(0x00290010, "LO", "ACME")
+    dataset.add_new(PRIVATE, "UN", b"\1\2\3\4")
+    for sequence in (dataset["ReferencedImageSequence"], item["PurposeOfReferenceCodeSequence"]):
+        sequence.is_undefined_length = undefined_lengths
+        for each in sequence.value:
+            each.is_undefined_length_sequence_item = undefined_lengths
+    return dataset
+
+
+@pytest.mark.parametrize("undefined_lengths", [True, False], ids=["undefined", "explicit"])
+@pytest.mark.parametrize("transfer_syntax_uid", UNCOMPRESSED, ids=lambda uid: uid.name)
+def test_a_cut_at_any_byte_is_noticed_but_between_two_elements_of_the_top_level(transfer_syntax_uid, undefined_lengths):
+    data = encoded(small_header(undefined_lengths), transfer_syntax_uid)
+    boundaries = top_level_boundaries(data, transfer_syntax_uid)
+    passes(data, transfer_syntax_uid)
+    taken = set()
+    for cut in range(1, len(data)):
+        try:
+            walk(data[:cut], transfer_syntax_uid, frozenset())
+            taken.add(cut)
+        except CannotUnderstand:
+            continue
+    # Big Endian: the tag after a boundary begins with a zero byte, which alone reads as padding.
+    padded = {cut + 1 for cut in boundaries if data[cut : cut + 1] == b"\0"}
+    assert taken == (boundaries | padded) - {len(data), len(data) + 1}
+    assert len(taken) > 20
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared radiographs are not on this machine")
+def test_a_real_radiograph_cut_anywhere_in_its_header_is_noticed_too():
+    transfer_syntax_uid, data = split(SHARED / "chest_dx_image.dcm")
+    boundaries = top_level_boundaries(data, transfer_syntax_uid)
+    taken = set()
+    for cut in range(1, 2000):
+        try:
+            walk(data[:cut], transfer_syntax_uid, frozenset())
+            taken.add(cut)
+        except CannotUnderstand:
+            continue
+    assert taken == {cut for cut in boundaries if cut < 2000}
+
+
+def test_encapsulated_pixel_data_is_whole_only_with_its_delimiter():
+    data = element(PIXEL_DATA, b"OB", encapsulate([b"\xff\xd8 a frame", b"\xff\xd8 one more"]), UNDEFINED_LENGTH)
+    assert passes(data + implicit(SEQUENCE_DELIMITER, b""), JPEGBaseline8Bit).fragments == 2
+    complete = data + implicit(SEQUENCE_DELIMITER, b"")
+    for cut in range(1, len(complete)):
+        refused(complete[:cut], JPEGBaseline8Bit)
+
+
+def test_a_deflated_data_set_is_whole_only_to_its_last_byte():
+    data = zlib.compress(encoded(radiograph()), wbits=-15)
+    passes(data, DeflatedExplicitVRLittleEndian)
+    for cut in range(1, len(data)):
+        refused(data[:cut], DeflatedExplicitVRLittleEndian)
+
+
+def test_nothing_at_all_is_no_data_set_nor_is_padding_alone():
+    assert refused(b"") == "the data set is empty"
+    assert "cut short" in refused(b"\0")
+
+
+# Padding
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", UNCOMPRESSED, ids=lambda uid: uid.name)
+def test_one_zero_byte_at_the_end_is_taken_for_padding(transfer_syntax_uid):
+    passes(encoded(radiograph(), transfer_syntax_uid) + b"\0", transfer_syntax_uid)
+
+
+@pytest.mark.parametrize("tail", [b"\1", b" ", b"\0\0", b"\0\0\0\0\0\0\0"])
+def test_any_other_byte_at_the_end_is_not(tail):
+    refused(encoded(radiograph()) + tail)
+
+
+def test_a_zero_byte_does_not_close_a_sequence():
+    opened = element(REFERENCED_IMAGES, b"SQ", b"", UNDEFINED_LENGTH) + implicit(ITEM, b"", UNDEFINED_LENGTH)
+    assert "cut short" in refused(opened + b"\0")
+    assert "cut short" in refused(opened + element(0x00081150, b"UI", b"1.2\0") + b"\0")
+    assert "cut short" in refused(element(REFERENCED_IMAGES, b"SQ", implicit(ITEM, b"\0")))
+
+
+def test_the_standards_own_trailing_padding_is_an_element_like_any_other():
+    passes(encoded(radiograph()) + element(0xFFFCFFFC, b"OB", b"\0" * 10))
+
+
+# Values
+
+
+def test_wanted_values_of_the_top_level_are_kept_and_no_others():
+    dataset = small_header(undefined_lengths=True)
+    found = passes(encoded(dataset), wanted={SOP_INSTANCE_UID, 0x00081155, ROWS})
+    assert found.text(SOP_INSTANCE_UID) == dataset.SOPInstanceUID
+    assert found.number(ROWS) == 2
+    assert set(found.values) == {SOP_INSTANCE_UID, ROWS}
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", EVERY_FORM, ids=lambda uid: uid.name)
+def test_numbers_and_texts_are_read_in_every_byte_order(transfer_syntax_uid):
+    dataset = radiograph(Rows=258, Columns=1)
+    found = passes(encoded(dataset, transfer_syntax_uid), transfer_syntax_uid, {ROWS, SOP_INSTANCE_UID})
+    assert found.number(ROWS) == 258
+    assert found.text(SOP_INSTANCE_UID) == dataset.SOPInstanceUID
+    assert found.native_length == len(dataset.PixelData)
+
+
+def test_an_absent_value_is_an_empty_text_and_the_default_number():
+    found = passes(encoded(radiograph()), wanted={0x00180015})
+    assert (found.text(0x00280008), found.number(0x00280008), found.number(0x00280008, 3)) == ("", 0, 3)
+
+
+def test_a_number_of_another_length_is_the_default():
+    assert passes(element(ROWS, b"US", b"\1\0\2\0"), wanted={ROWS}).number(ROWS, 7) == 7
+    assert passes(element(ROWS, b"US", b""), wanted={ROWS}).number(ROWS, 7) == 7
+
+
+def test_a_wanted_value_beyond_1024_bytes_is_kept_empty():
+    data = element(0x00080070, b"LO", b"A" * 1024) + element(0x00081090, b"LO", b"A" * 1026)
+    found = passes(data, wanted={0x00080070, 0x00081090})
+    assert (len(found.text(0x00080070)), found.text(0x00081090)) == (1024, "")
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, "mmap"])
+def test_the_data_may_lie_in_any_buffer(tmp_path, kind):
+    data = encoded(radiograph())
+    if kind == "mmap":
+        (tmp_path / "data").write_bytes(data)
+        with (tmp_path / "data").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert passes(mapped).native_length == 128
+    else:
+        assert passes(kind(data)).native_length == 128
+
+
+# Nesting
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", UNCOMPRESSED, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("undefined_lengths", [True, False], ids=["undefined", "explicit"])
+def test_sequences_pass_with_explicit_and_undefined_lengths(transfer_syntax_uid, undefined_lengths):
+    found = passes(encoded(small_header(undefined_lengths), transfer_syntax_uid), transfer_syntax_uid)
+    assert found.native_length == 8
+
+
+def test_sequences_nest_to_the_limit_and_no_deeper():
+    passes(nested(DEPTH_LIMIT))
+    assert refused(nested(DEPTH_LIMIT + 1)) == "the data set is nested too deeply"
+
+
+def test_twenty_thousand_sequences_in_each_other_are_refused_without_being_followed():
+    data = nested(20_000)
+    opening = len(nested(1)) - 16
+    limit = (DEPTH_LIMIT + 1) * opening
+    spoiled = data[:limit] + b"\xff" * (len(data) - limit)  # a walk that went on would stumble here
+    assert refused(data) == refused(spoiled) == "the data set is nested too deeply"
+
+
+def test_a_private_sequence_of_vr_un_is_implicit_inside():
+    inner = implicit(0x00291011, b"abcd") + implicit(REFERENCED_IMAGES, implicit(ITEM, implicit(0x00081150, b"1.2\0")))
+    items = implicit(ITEM, inner) + implicit(ITEM, inner + implicit(ITEM_DELIMITER, b""), UNDEFINED_LENGTH)
+    data = element(PRIVATE, b"UN", items + implicit(SEQUENCE_DELIMITER, b""), UNDEFINED_LENGTH)
+    passes(data + element(PIXEL_DATA, b"OW", b"\0\0"))
+
+
+def test_a_private_sequence_of_undefined_length_passes_in_implicit_vr():
+    items = implicit(ITEM, implicit(0x00291011, b"abcd") + implicit(ITEM_DELIMITER, b""), UNDEFINED_LENGTH)
+    data = implicit(PRIVATE, items + implicit(SEQUENCE_DELIMITER, b""), UNDEFINED_LENGTH)
+    assert passes(data + implicit(PIXEL_DATA, b"\0\0"), ImplicitVRLittleEndian).native_length == 2
+
+
+def test_explicit_vr_inside_a_sequence_of_vr_un_is_refused():
+    inner = element(0x00081150, b"UI", b"1.2.840.10008.1\0")
+    data = element(PRIVATE, b"UN", implicit(ITEM, inner) + implicit(SEQUENCE_DELIMITER, b""), UNDEFINED_LENGTH)
+    refused(data)
+
+
+def test_a_value_of_vr_un_with_a_length_is_not_looked_into():
+    passes(element(PRIVATE, b"UN", b"\xfe\xff\x00\xe0 anything"))
+
+
+def test_a_vr_that_is_not_known_yet_has_a_long_length():
+    passes(element(PRIVATE, b"ZZ", b"")[:6] + struct.pack("<HL", 0, 4) + b"abcd" + element(ROWS, b"US", b"\1\0"))
+
+
+@pytest.mark.parametrize("vr", [b"\0\0", b"us", b"1A", b"  ", b"\xff\xff"])
+def test_what_cannot_be_a_vr_is_refused(vr):
+    assert "no value representation at byte 0" in refused(element(ROWS, vr, b"\1\0"))
+
+
+def test_an_undefined_length_outside_sequences_and_pixel_data_is_refused():
+    for vr in (b"OB", b"UT"):
+        assert "an undefined length" in refused(element(PRIVATE, vr, b"", UNDEFINED_LENGTH) + b"\0" * 64)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        implicit(ITEM, b""),
+        implicit(ITEM_DELIMITER, b""),
+        implicit(SEQUENCE_DELIMITER, b""),
+        implicit(0xFFFEE0FF, b""),
+        element(REFERENCED_IMAGES, b"SQ", implicit(ITEM_DELIMITER, b"")),
+        element(REFERENCED_IMAGES, b"SQ", implicit(SEQUENCE_DELIMITER, b"")),
+        element(REFERENCED_IMAGES, b"SQ", implicit(ITEM, implicit(ITEM, b""))),
+        element(REFERENCED_IMAGES, b"SQ", implicit(ITEM, implicit(ITEM_DELIMITER, b""))),
+    ],
+)
+def test_a_stray_delimiter_is_refused(data):
+    assert "a stray delimiter" in refused(data)
+
+
+def test_an_element_straight_in_a_sequence_is_refused():
+    assert "a sequence without an item" in refused(element(REFERENCED_IMAGES, b"SQ", element(ROWS, b"US", b"\1\0")))
+
+
+@pytest.mark.parametrize("inner", [b"", implicit(ITEM, b"", 12), implicit(ITEM, element(ROWS, b"US", b"\1\0", 14))])
+def test_a_value_that_reaches_out_of_its_item_or_sequence_is_refused(inner):
+    data = element(REFERENCED_IMAGES, b"SQ", inner, len(inner) + (0 if inner else 40)) + element(ROWS, b"US", b"\1\0")
+    assert "overruns" in refused(data)
+
+
+def test_an_element_head_that_reaches_out_of_its_sequence_is_refused():
+    for length in range(1, 8):
+        inner = implicit(ITEM, b"", UNDEFINED_LENGTH) + implicit(ITEM_DELIMITER, b"")[:length]
+        rest = implicit(ITEM_DELIMITER, b"")[length:] + implicit(SEQUENCE_DELIMITER, b"")
+        refused(element(REFERENCED_IMAGES, b"SQ", inner) + rest)
+
+
+def test_a_group_of_commands_or_of_file_meta_is_refused_in_a_data_set():
+    for tag in (0x00000002, 0x00020010, 0x00041130, 0x00070001):
+        assert "a group below 0008" in refused(element(tag, b"UI", b"1.2\0"))
+
+
+def test_too_many_elements_are_refused():
+    assert refused(element(PRIVATE, b"UN", b"") * 200_001) == "the data set has too many elements"
+
+
+# Pixel data
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", UNCOMPRESSED, ids=lambda uid: uid.name)
+def test_the_length_of_native_pixel_data_is_found(transfer_syntax_uid):
+    found = passes(encoded(radiograph(side_px=8), transfer_syntax_uid), transfer_syntax_uid)
+    assert (found.native_length, found.fragments) == (128, None)
+
+
+def test_fragments_are_counted_without_the_offset_table():
+    delimiter = implicit(SEQUENCE_DELIMITER, b"")
+    for fragments in range(4):
+        for table in (b"", b"\0\0\0\0"):
+            items = implicit(ITEM, table) + implicit(ITEM, b"abcd") * fragments
+            data = element(PIXEL_DATA, b"OB", items + delimiter, UNDEFINED_LENGTH)
+            assert passes(data, JPEGBaseline8Bit).fragments == fragments
+    assert passes(element(PIXEL_DATA, b"OB", delimiter, UNDEFINED_LENGTH), JPEGBaseline8Bit).fragments == 0
+
+
+def test_the_pictures_of_an_icon_are_not_those_of_the_image():
+    frames = implicit(ITEM, b"") + implicit(ITEM, b"abcd") * 3 + implicit(SEQUENCE_DELIMITER, b"")
+    encapsulated = element(PIXEL_DATA, b"OB", frames, UNDEFINED_LENGTH)
+    for icon in (encapsulated, element(PIXEL_DATA, b"OW", b"\0\0")):
+        items = implicit(ITEM, icon) + implicit(ITEM, icon + implicit(ITEM_DELIMITER, b""), UNDEFINED_LENGTH)
+        data = element(ICON, b"SQ", items)
+        assert passes(data).native_length is passes(data).fragments is None
+        assert passes(data + element(PIXEL_DATA, b"OW", b"\0\0\0\0")).native_length == 4
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        implicit(ITEM, b"", UNDEFINED_LENGTH),
+        implicit(ITEM_DELIMITER, b""),
+        implicit(ITEM, b"abcd", 400),
+        element(ROWS, b"US", b"\1\0"),
+    ],
+)
+def test_what_is_no_fragment_is_refused(items):
+    data = element(PIXEL_DATA, b"OB", implicit(ITEM, b"") + items + implicit(SEQUENCE_DELIMITER, b""), UNDEFINED_LENGTH)
+    assert refused(data, JPEGBaseline8Bit).startswith(("no fragment", "a value overruns"))
+
+
+def test_fragments_that_reach_out_of_their_icon_are_refused():
+    frames = element(PIXEL_DATA, b"OB", implicit(ITEM, b"abcd"), UNDEFINED_LENGTH)
+    data = element(ICON, b"SQ", implicit(ITEM, frames)) + implicit(ITEM, b"") + implicit(SEQUENCE_DELIMITER, b"")
+    refused(data)
+
+
+# Deflated
+
+
+def test_a_deflate_bomb_is_refused_in_bounded_memory():
+    engine = zlib.compressobj(9, wbits=-15)
+    block = engine.compress(bytes(16 << 20)) + engine.flush(zlib.Z_FULL_FLUSH)
+    bomb = block * 32 + engine.flush()  # half a gigabyte
+    assert len(bomb) < 600_000
+    tracemalloc.start()
+    try:
+        assert refused(bomb, DeflatedExplicitVRLittleEndian) == "the deflated data set inflates beyond the bound"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3.5 * INFLATION_FLOOR_BYTES
+
+
+@pytest.mark.parametrize("beyond", range(-520, 520, 37))
+def test_what_inflates_to_about_a_megabyte_is_whole(beyond):
+    plain = bytes((1 << 20) + beyond)
+    assert bytes(inflate(memoryview(zlib.compress(plain, 9, wbits=-15)))) == plain
+
+
+def test_a_deflated_data_set_may_be_padded_to_an_even_length():
+    passes(zlib.compress(encoded(radiograph()), wbits=-15) + b"\0", DeflatedExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 64, b"", b"\0", zlib.compress(b"not raw deflate")])
+def test_what_does_not_inflate_is_refused(data):
+    assert "the deflated data set is" in refused(data, DeflatedExplicitVRLittleEndian)
+
+
+# Anything at all
+
+A_RADIOGRAPH = radiograph(side_px=4)
+ENCODED = {transfer_syntax_uid: encoded(A_RADIOGRAPH, transfer_syntax_uid) for transfer_syntax_uid in UNCOMPRESSED}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([*EVERY_FORM, JPEGBaseline8Bit, "1.2.3"]))
+@example(b"\0", ImplicitVRLittleEndian)
+@example(b"\xfe\xff\x00\xe0" * 8, ExplicitVRLittleEndian)
+def test_random_bytes_pass_or_are_refused_in_one_way(data, transfer_syntax_uid):
+    comment = comment_on(data, transfer_syntax_uid)
+    assert len(comment) <= 64
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from(UNCOMPRESSED))
+def test_a_radiograph_with_bytes_changed_passes_or_is_refused_without_a_word_of_the_patient(draw, transfer_syntax_uid):
+    data = bytearray(ENCODED[transfer_syntax_uid])
+    for _ in range(draw.draw(st.integers(1, 4))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    comment = comment_on(bytes(data), transfer_syntax_uid)
+    assert not any(value in comment for value in PATIENT.values())
+
+
+def comment_on(data, transfer_syntax_uid):
+    try:
+        found = walk(data, transfer_syntax_uid, frozenset({ROWS, SOP_INSTANCE_UID}))
+    except CannotUnderstand as error:
+        return error.comment
+    assert set(found.values) <= {ROWS, SOP_INSTANCE_UID}
+    return ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                implicit(ITEM, b"", UNDEFINED_LENGTH),
+                implicit(ITEM, b""),
+                implicit(ITEM_DELIMITER, b""),
+                implicit(SEQUENCE_DELIMITER, b""),
+                element(REFERENCED_IMAGES, b"SQ", b"", UNDEFINED_LENGTH),
+                element(REFERENCED_IMAGES, b"SQ", b"", 24),
+                element(ROWS, b"US", b"\1\0"),
+                element(PIXEL_DATA, b"OB", b"", UNDEFINED_LENGTH),
+                b"\0",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_what_passes_is_read_by_pydicom_to_its_last_byte(parts):
+    data = b"".join(parts)
+    if not data or comment_on(data, ExplicitVRLittleEndian):
+        return
+    stream = BytesIO(data.removesuffix(b"\0"))
+    dataset = pydicom.filereader.read_dataset(stream, is_implicit_VR=False, is_little_endian=True)
+    assert stream.tell() == len(stream.getvalue())
+    assert PIXEL_DATA not in dataset or dataset[PIXEL_DATA].VR == "OB"
