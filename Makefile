@@ -21,11 +21,11 @@ run: setup ## run the node on the shipped samples; it listens until Ctrl-C (with
 
 .PHONY: test
 test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed) where they can be installed
-	@$(BIN)/pytest
+	@$(BIN)/pytest -rs
 
 .PHONY: test-fast
-test-fast: setup ## run the tests that take seconds and need no other program
-	@$(BIN)/pytest -m "not slow and not peers and not viewer and not training"
+test-fast: setup ## run the quick tests, which need no other program
+	@$(BIN)/pytest -rs -m "not slow and not peers and not viewer and not training"
 
 .PHONY: check
 check: setup ## lint, format, types, import contracts, and the documentation against the code

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from node import log
 from node.bundle import load
 from node.config import Settings
 from node.deliver import StorageSCU
@@ -56,15 +57,11 @@ def examine(settings: Settings) -> list[FindingOfCheck]:
 
 
 def render(findings: list[FindingOfCheck]) -> None:
-    """Print the findings as a table."""
-    table = Table(show_lines=False)
-    table.add_column("checked", no_wrap=True)
-    table.add_column("result")
-    table.add_column("found")
+    """Print the findings, a line each, so that a script can read them too."""
+    console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
-        word = "[green]good[/]" if finding.passed else "[bold red]BAD[/]"
-        table.add_row(finding.subject, word, finding.words)
-    Console().print(table)
+        word = "[green]good[/]" if finding.passed else "[bold red]BAD [/]"
+        console.print(f"{word}  {escape(finding.subject)}: {escape(finding.words)}")
 
 
 def _model(settings: Settings) -> Iterator[FindingOfCheck]:
@@ -74,11 +71,11 @@ def _model(settings: Settings) -> Iterator[FindingOfCheck]:
         yield FindingOfCheck(
             "model", True, f"{identity.name} {identity.version}, weights {identity.weights_sha256[:12]}, digests match"
         )
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from node.infer import Reader, replay_golden
+        with log.native_notes_held_back():
+            from node.infer import Reader, replay_golden
 
-        reader = Reader(bundle, settings.model.device)
-        results = replay_golden(reader, bundle)
+            reader = Reader(bundle, settings.model.device)
+            results = replay_golden(reader, bundle)
     except NodeError as error:
         yield FindingOfCheck("model", False, str(error))
         return

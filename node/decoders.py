@@ -196,8 +196,8 @@ def _check_jpeg_2000(stream: bytes, frame: Frame) -> None:
 
 
 def _check_rle(stream: bytes, frame: Frame) -> None:
-    """Refuse a stream longer than any honest one; runs of 2 bytes make 128 (PS3.5 Annex G.3), so it could fill memory."""
-    if len(stream) > 2 * frame.size_bytes + _RLE_HEADER_BYTES:
+    """Refuse a stream longer than any honest one: 2 bytes of it make up to 128 (PS3.5 Annex G.3), and fill memory."""
+    if not _RLE_HEADER_BYTES <= len(stream) <= 2 * frame.size_bytes + _RLE_HEADER_BYTES:
         raise ValueError
 
 

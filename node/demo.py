@@ -36,7 +36,8 @@ AE_TITLE, ARCHIVE_AE_TITLE = "CXRTRIAGE", "ARCHIVE"
 USUAL_PORT = 11112
 # Seconds. Importing TensorFlow and loading the model takes 5 to 15 s on two cores; a study then about 2 s.
 READY_WITHIN_S, ANSWER_WITHIN_S = 180.0, 120.0
-MODEL = Path(__file__).resolve().parents[1] / "models"
+# A checkout has the models beside the package; a container, in its working folder.
+MODELS = (Path("models"), Path(__file__).resolve().parents[1] / "models")
 
 
 class DemoError(NodeError):
@@ -69,6 +70,8 @@ def run(out: Path, once: bool) -> None:
         When the node does not start, or a study gets no answer.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 100))  # nothing to wrap for in a file
     _clear(out)
     os.environ[log.FILE] = str(out / "node.log")
     log.open_log("demo")
@@ -280,13 +283,13 @@ def _clear(out: Path) -> None:
 
 def _write_config(folder: Path, archive_port: int) -> Path:
     """Write the configuration a hospital would write, with the archive as its PACS."""
-    bundles = sorted(MODEL.glob("*/bundle.yaml"))
+    bundles = [manifest for folder in MODELS for manifest in sorted(folder.resolve().glob("*/bundle.yaml"))]
     if not bundles:
-        raise DemoError(f"there is no model bundle in {MODEL}; restore the folder")
+        raise DemoError(f"there is no model bundle in {MODELS[-1]}; restore the folder, or run where it is")
     config = {
         "listen": {"ae_title": AE_TITLE, "port": _free_port()},
         "spool": {"folder": str(folder / "spool")},
-        "model": {"bundle": str(bundles[-1].parent)},
+        "model": {"bundle": str(bundles[0].parent)},
         "destinations": [{"name": "archive", "ae_title": ARCHIVE_AE_TITLE, "host": "127.0.0.1", "port": archive_port}],
     }
     path = folder / "node.yaml"

@@ -62,7 +62,11 @@ def write_json(path: Path, form: dict[str, Any]) -> None:
     make_folder(path.parent)
     part = path.with_name(f".{uuid.uuid4().hex}")
     write_new(part, (json.dumps(form, sort_keys=True).encode(),))
-    part.rename(path)
+    try:
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -31,6 +31,9 @@ Mask = npt.NDArray[np.bool_]
 # nnU-Net clips at (Isensee et al., Nature Methods 18, 2021): a marker or a dead pixel does not set the window.
 WINDOW_PERCENTILES = (0.5, 99.5)
 
+# Half a step of an 8-bit display: what differs by less looks like one gray.
+LEAST_LIGHT = 0.5 / 255
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -85,11 +88,11 @@ def gray_table(words: npt.NDArray[Any], samples: Samples, dataset: Dataset) -> n
         values = _modality(dataset, stored, shown)
         if not np.isfinite(values[shown]).all():
             raise NotAssessable(Reason.BROKEN_PIXELS, "rescale out of range")
-        _check_varied(values, shown)
+        _check_varied(values, shown, 0.0)
         light = _first_that_shows(_voi_tables(dataset, values, shown), shown)
         if light is None:
             light = _scaled(values, *_display_range(values, counts * shown, stored, samples))
-    _check_varied(light, shown)
+    _check_varied(light, shown, LEAST_LIGHT)
     if samples.inverted:
         light = 1.0 - light
     light[padding] = 0.0
@@ -102,13 +105,13 @@ def _histogram(words: npt.NDArray[Any]) -> Table:
     return counts
 
 
-def _is_flat(table: Table, shown: Mask) -> bool:
+def _is_flat(table: Table, shown: Mask, least: float) -> bool:
     values = table[shown]
-    return values.size < 2 or not values.min() < values.max()
+    return values.size < 2 or not float(values.max() - values.min()) > least
 
 
-def _check_varied(table: Table, shown: Mask) -> None:
-    if _is_flat(table, shown):
+def _check_varied(table: Table, shown: Mask, least: float) -> None:
+    if _is_flat(table, shown, least):
         raise NotAssessable(Reason.BROKEN_PIXELS, "one gray value only")
 
 
@@ -270,7 +273,7 @@ def _clipped(light: Table) -> Table:
 
 def _first_that_shows(tables: Iterator[Table], shown: Mask) -> Table | None:
     """Return the first table that does not drown the film in a single gray: such a window is a header's mistake."""
-    return next((table for table in tables if not _is_flat(table, shown)), None)
+    return next((table for table in tables if not _is_flat(table, shown, LEAST_LIGHT)), None)
 
 
 def _display_range(values: Table, counts: Table, stored: Table, samples: Samples) -> tuple[float, float]:

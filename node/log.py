@@ -1,16 +1,23 @@
 """One line an event, of declared fields only, so that no patient's data can slip into a log.
 
 Events are ``noun.past_participle``. A study is spoken of by its key in the spool, never by a UID or a name. Lines of
-libraries are counted and named but their text is withheld: pydicom and pynetdicom print attribute values.
+libraries, and exceptions that nobody caught, are named but their text is withheld: pydicom and pynetdicom print
+attribute values.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+import tempfile
+import threading
+import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -44,6 +51,21 @@ class _WithheldText(logging.Handler):
         )
 
 
+def failed(kind: type[BaseException], _: BaseException | None, trace: TracebackType | None) -> None:
+    """Log an exception that ends the process by its class and its place; a hook for ``sys.excepthook``."""
+    alarm("process.failed", error=kind.__name__, reason=_place(trace))
+
+
+def _thread_died(fate: threading.ExceptHookArgs) -> None:
+    if fate.exc_type is not SystemExit:
+        alarm("thread.died", error=fate.exc_type.__name__, reason=_place(fate.exc_traceback))
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Return the file and line in which an exception was raised."""
+    return ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(trace)[-1:])
+
+
 def open_log(role: str) -> None:
     """Send this process's events to standard error: JSON lines, or readable ones on a terminal.
 
@@ -75,6 +97,7 @@ def open_log(role: str) -> None:
     logging.root.handlers = [_WithheldText(logging.ERROR)]
     for name in ("dbos", "pynetdicom", "pydicom"):
         withhold(name)
+    sys.excepthook, threading.excepthook = failed, _thread_died
     # pydicom warns of odd values with the values in the text.
     warnings.simplefilter("ignore")
 
@@ -102,3 +125,24 @@ def event(name: str, **fields: Any) -> None:
 def alarm(name: str, **fields: Any) -> None:
     """Log an event that a person should look at."""
     structlog.get_logger().warning(name, **fields)
+
+
+@contextlib.contextmanager
+def native_notes_held_back() -> Iterator[None]:
+    """Keep back what native code writes to standard error meanwhile, and show it only if something goes wrong.
+
+    TensorFlow greets with notes on the processor and on drivers that no setting of its own turns off (2.21).
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(kept, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

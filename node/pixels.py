@@ -185,7 +185,7 @@ def _check_pixel_data(dataset: Dataset) -> None:
 
 def _frame(dataset: Dataset) -> Frame:
     rows, columns = whole(dataset, "Rows") or 0, whole(dataset, "Columns") or 0
-    if not (0 < rows <= 65535 and 0 < columns <= 65535):
+    if not (0 < rows <= 65535 and 0 < columns <= 65535):  # VR US
         raise NotAssessable(Reason.BROKEN_PIXELS, "no rows or columns")
     bits_allocated = whole(dataset, "BitsAllocated")
     if bits_allocated not in (8, 16):

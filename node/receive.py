@@ -36,7 +36,7 @@ from node.settle import Settler
 from node.spool import Kind, Spool
 from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
 
-# 128 KiB: large PDUs halve the receiver's CPU time an image against pynetdicom's 16 kB (measured, docs/design.md).
+# 128 KiB: large PDUs spare a third of the receiver's CPU time an image against pynetdicom's 16 kB (docs/design.md).
 MAXIMUM_PDU_BYTES = 131_072
 # Enough for a department's modalities and PACS at once; each costs two threads.
 MAXIMUM_ASSOCIATIONS = 64

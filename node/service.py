@@ -104,13 +104,13 @@ def _work(settings: Settings, stopped: threading.Event, announce: _Announce) -> 
 
     spool = Spool(settings.spool.folder)
     bundle = load(settings.model.bundle)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on the processor's features
     # Late and here alone: TensorFlow takes seconds to import, and no other role needs it.
-    from node.infer import Reader
-    from node.journey import Journey
-    from node.workflow import Desk
+    with log.native_notes_held_back():
+        from node.infer import Reader
+        from node.journey import Journey
+        from node.workflow import Desk
 
-    reader = Reader(bundle, settings.model.device)
+        reader = Reader(bundle, settings.model.device)
     title, keep = settings.listen.ae_title, spool.outbox.write_commitment
     destinations = {d.name: StorageSCU(d, title, keep) for d in settings.destinations}
     desk = Desk(Journey(settings, spool, bundle, reader, destinations))

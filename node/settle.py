@@ -51,7 +51,8 @@ class Settler:
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def arrived(self, study_key: str, association: int) -> None:
         """Note that an association brought an instance of a study."""

@@ -1,6 +1,10 @@
-"""What the container files promise: Orthanc's own configuration there sends radiographs to the node, and nothing else."""
+"""What the container files promise: the package is whole, Orthanc sends it radiographs, nothing is open to others."""
 
 import json
+import shutil
+import subprocess
+import sys
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -64,6 +68,24 @@ def test_orthanc_forwards_radiographs_and_what_comes_back_starts_nothing(tmp_pat
             # Series become stable in their order: once the DX is here, SR and OT have had their turn.
             wait_until(lambda: len(node.received) >= 2, what="the DX series forwarded")
     assert [received.sop_class_uid for received in node.received] == RADIOGRAPHS
+
+
+@pytest.mark.slow
+def test_the_installed_package_holds_every_file_of_the_source(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(DOCKER.parent / name, tmp_path)
+    for package in ("node", "training"):
+        shutil.copytree(DOCKER.parent / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "."]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    sources = {
+        path.relative_to(tmp_path).as_posix()
+        for package in ("node", "training")
+        for path in (tmp_path / package).rglob("*")
+        if path.is_file()
+    }
+    assert sources <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_orthanc_and_the_node_name_each_other_rightly() -> None:

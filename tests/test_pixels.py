@@ -240,6 +240,7 @@ def test_the_voi_lut_sequence_comes_before_the_window():
         {"WindowCenter": 2048, "WindowWidth": 0},
         {"WindowCenter": 2048, "WindowWidth": -5},
         {"WindowCenter": 90000, "WindowWidth": 10},
+        {"WindowCenter": 2048, "WindowWidth": 1e9},
         {"WindowCenter": [], "WindowWidth": []},
     ],
 )

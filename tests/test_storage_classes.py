@@ -54,8 +54,8 @@ NOT_OF_A_STUDY = {
 
 def uid_of(name):
     """The UID of a SOP class by its name in PS3.6, which says of some that they are retired."""
-    plain = name.removesuffix(" (Retired)")
-    (uid,) = (uid for uid, entry in UID_dictionary.items() if entry[0] == plain and entry[1] == "SOP Class")
+    wanted = (name.removesuffix(" (Retired)"), "SOP Class", "Retired" if name.endswith(" (Retired)") else "")
+    (uid,) = (uid for uid, (found, kind, _, retired, *_) in UID_dictionary.items() if (found, kind, retired) == wanted)
     return uid
 
 

@@ -31,6 +31,8 @@ def _fill(backbone: keras.Model, weights: str) -> None:
     try:
         if weights == "imagenet":
             backbone.set_weights(_imagenet(backbone.input_shape[1:]))
+            # The layer computes with copies of its weights that only this call renews.
+            next(layer for layer in backbone.layers if isinstance(layer, keras.layers.Normalization)).finalize_state()
         else:
             backbone.load_weights(weights)
     except (OSError, ValueError) as error:

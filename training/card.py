@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 from training.calibrate import Calibrated
@@ -15,16 +16,15 @@ _HEAD = """# {name} {version}
 ## What it is for
 
 A frontal chest radiograph of a patient in, a probability of each of {labels} out, and a mark on films that a reader should see first.
-{backbone}; head: global average pooling, BatchNormalization, dropout, one dense layer. Only the head was trained.
+{backbone}.
+Head: global average pooling, BatchNormalization, dropout, one dense layer. Only the head was trained.
 
 It was not made for lateral views, other body parts, other diseases, follow-up, or ruling anything out. "Not flagged" is not "normal".
 
 ## Limits, before any number
 
-- **Class is nearly source in these data.** {confounded} Accuracy inside the data proves little: see the controls.
-- **No source holds both pneumonia and tuberculosis**, so what tells the two apart here may be the hospital.
+{limits}
 - Thresholds do not transfer: set on films of these sources, they give another sensitivity and specificity elsewhere (see "sources left out").
-- Ages are not limited by this bundle: kermany's films are of children of 1 to 5 years, the others mostly of adults.
 - The heat map shows which places raised the odds of the class against normal, not against the other abnormal class. It is no
   outline of a lesion and no evidence. It is empty where normal is the more probable of the two.
 - The spread over head dropout is offered beside the probability; nothing acts on it.
@@ -48,22 +48,30 @@ def card(run: Run, calibrated: Calibrated, metrics: Mapping[str, Any]) -> str:
 
 
 def _head(run: Run) -> str:
-    recipe, films = run.recipe, run.films
-    held = {
-        str(source): [
-            name for index, name in enumerate(recipe.labels) if index in films.labels[films.sources == source]
-        ]
-        for source in sorted(set(films.sources))
-    }
-    confounded = "; ".join(f"{source} holds {' and '.join(names)}" for source, names in held.items()) + "."
-    backbone = f"Backbone: EfficientNetB0 graph, {recipe.backbone.activation} activation, frozen"
+    recipe = run.recipe
+    backbone = f"Backbone: EfficientNetB0 graph, {recipe.backbone.activation} activation, frozen; its weights: {recipe.backbone.origin}"
     return _HEAD.format(
         name=recipe.name,
         version=recipe.version,
         labels=", ".join(recipe.labels),
         backbone=backbone,
-        confounded=confounded,
+        limits="\n".join(f"- {limit}" for limit in [*_confounding(run), *(f"{note}." for note in recipe.notes)]),
     )
+
+
+def _confounding(run: Run) -> Iterator[str]:
+    """Say which classes no source holds together: what tells them apart may be the source."""
+    films, labels = run.films, run.recipe.labels
+    held = {str(source): set(films.labels[films.sources == source].tolist()) for source in sorted(set(films.sources))}
+    if all(len(classes) == len(labels) for classes in held.values()):
+        return
+    of_source = "; ".join(
+        f"{source}: {', '.join(labels[c] for c in sorted(classes))}" for source, classes in held.items()
+    )
+    yield f"**Class goes with source in these data** ({of_source}). Accuracy inside the data proves little: see the controls."
+    for one, other in combinations(range(len(labels)), 2):
+        if not any({one, other} <= classes for classes in held.values()):
+            yield f"**No source holds both {labels[one].lower()} and {labels[other].lower()}**: what tells the two apart here may be the hospital."
 
 
 def _inside(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[str]:
@@ -94,7 +102,13 @@ def _by_source(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[
 
 
 def _left_out(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[str]:
-    if "left_out" not in metrics:
+    if not metrics.get("left_out"):
+        yield from (
+            "## Sources left out",
+            "",
+            "Not measured: what this model is worth at another hospital is unknown.",
+            "",
+        )
         return
     yield from ("## Sources left out: the figure to look at", "")
     yield "Trained without the source, cut-offs set without it, measured on all its films. An AUC of 0.5 is a coin."

@@ -29,6 +29,7 @@ Recipe = Annotated[Path, typer.Option("--recipe", help="the run's settings")]
 Manifest = Annotated[Path | None, typer.Option("--manifest", help="in place of data.manifest")]
 Images = Annotated[Path | None, typer.Option("--images", help="in place of data.images")]
 Weights = Annotated[str | None, typer.Option("--weights", help="in place of backbone.weights")]
+Origin = Annotated[str | None, typer.Option("--origin", help="whose the weights are and their license, for the card")]
 Activation = Annotated[str | None, typer.Option("--activation", help="in place of backbone.activation")]
 Runs = Annotated[Path, typer.Option("--runs", help="folder of runs and cached features")]
 NewBundle = Annotated[Path, typer.Option("--bundle", help="folder to write; must not exist")]
@@ -49,11 +50,12 @@ def fit_verb(
     manifest: Manifest = None,
     images: Images = None,
     weights: Weights = None,
+    origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
 ) -> None:
     """Train the head and keep the whole network's weights."""
-    fit(Run(recipes.load(recipe, manifest, images, weights, activation), runs))
+    fit(Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs))
 
 
 @app.command("calibrate")
@@ -62,11 +64,12 @@ def calibrate_verb(
     manifest: Manifest = None,
     images: Images = None,
     weights: Weights = None,
+    origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
 ) -> None:
     """Set temperature, cut-offs and the heat map's scale on the validation films."""
-    run = Run(recipes.load(recipe, manifest, images, weights, activation), runs)
+    run = Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs)
     run.keep("calibration", calibrate(run).to_json())
 
 
@@ -76,13 +79,14 @@ def evaluate_verb(
     manifest: Manifest = None,
     images: Images = None,
     weights: Weights = None,
+    origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
     bundle: Annotated[Path | None, typer.Option(help="measure this bundle on every film of the manifest")] = None,
     out: Annotated[Path, typer.Option(help="where a bundle's scores.csv and metrics.json go")] = Path("out"),
 ) -> None:
     """Measure the run: test films, sources left out, controls. Or measure a bundle on a manifest."""
-    settings = recipes.load(recipe, manifest, images, weights, activation)
+    settings = recipes.load(recipe, manifest, images, weights, origin, activation)
     if bundle is None:
         run = Run(settings, runs)
         run.keep("metrics", evaluate(run, _calibrated(run)))
@@ -99,11 +103,12 @@ def export_verb(
     manifest: Manifest = None,
     images: Images = None,
     weights: Weights = None,
+    origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
 ) -> None:
     """Write the bundle, read it back, and replay its golden films."""
-    write_bundle(Run(recipes.load(recipe, manifest, images, weights, activation), runs), bundle)
+    write_bundle(Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs), bundle)
 
 
 @app.command("all")
@@ -113,11 +118,12 @@ def all_verb(
     manifest: Manifest = None,
     images: Images = None,
     weights: Weights = None,
+    origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
 ) -> None:
     """Run prepare, fit, calibrate, evaluate and export."""
-    settings = recipes.load(recipe, manifest, images, weights, activation)
+    settings = recipes.load(recipe, manifest, images, weights, origin, activation)
     prepare(settings)
     run = Run(settings, runs)
     fit(run)

@@ -37,7 +37,7 @@ def evaluate(run: Run, calibrated: Calibrated) -> dict[str, Any]:
     probabilities = softmax(logits / calibrated.temperature)
     found = measure(films, rows, probabilities, recipe.labels, rules, recipe.evaluate.resamples)
     if recipe.evaluate.leave_one_source_out:
-        found["left_out"] = {source: left_out(run, source) for source in two_class_sources(films)}
+        found["left_out"] = {source: left_out(run, source) for source in sources_to_leave_out(films)}
     found["controls"] = {"source_from_normal_films": source_probe(films, run.plain)}
     if recipe.evaluate.random_control:
         found["controls"]["random_backbone"] = random_backbone(run)
@@ -97,9 +97,20 @@ def expected_calibration_error(labels: Rows, probabilities: Features) -> float:
     return round(float(sum(gaps)), 4)
 
 
-def two_class_sources(films: Films) -> list[str]:
-    """Return the sources that hold two classes: only they can be left out and still be measured."""
-    return [str(s) for s in np.unique(films.sources) if len(np.unique(films.labels[films.sources == s])) > 1]
+def sources_to_leave_out(films: Films) -> list[str]:
+    """Return the sources that hold two classes, without which every class can still be trained and validated."""
+
+    def classes(chosen: npt.NDArray[np.bool_]) -> set[int]:
+        return set(films.labels[chosen].tolist())
+
+    everything = classes(films.sources != "")
+    found = []
+    for source in np.unique(films.sources):
+        own = films.sources == source
+        remaining = all(classes(~own & (films.splits == split)) == everything for split in ("train", "val"))
+        if remaining and len(classes(own)) > 1:
+            found.append(str(source))
+    return found
 
 
 def left_out(run: Run, source: str) -> dict[str, Any]:

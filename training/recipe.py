@@ -16,6 +16,7 @@ from node.bundle import Architecture, Code, Label
 from node.errors import ConfigError
 from node.pixels import InputSpec
 
+_UNKNOWN = "not stated"
 _STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,9 +41,10 @@ class Data:
 
 @dataclass(frozen=True, config=_STRICT)
 class Backbone:
-    """Starting weights: ``imagenet`` (fetched by Keras), ``none`` (random), or a weights file; and its activation."""
+    """Starting weights: ``imagenet`` (fetched by Keras), ``none`` (random), or a file; whose they are; the activation."""
 
     weights: str
+    origin: str
     activation: Literal["swish", "relu6"]
 
 
@@ -89,7 +91,11 @@ class Evaluate:
 
 @dataclass(frozen=True, config=_STRICT)
 class Recipe:
-    """Everything that decides a run; `golden` is the attribution of each source whose films may go into the bundle."""
+    """Everything that decides a run.
+
+    `golden` is the attribution of each source whose films may go into the bundle, `notes` are limits of the data that no number
+    shows and the card must say.
+    """
 
     name: str
     version: str
@@ -103,6 +109,7 @@ class Recipe:
     calibrate: Calibrate
     evaluate: Evaluate
     golden: dict[str, str]
+    notes: tuple[str, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -143,9 +150,12 @@ def load(
     manifest: Path | None = None,
     images: Path | None = None,
     weights: str | None = None,
+    origin: str | None = None,
     activation: str | None = None,
 ) -> Recipe:
     """Read a recipe; an argument that is given replaces what the file says.
+
+    Other weights are of another origin: where it is not given with them, it is unknown.
 
     Raises
     ------
@@ -155,7 +165,8 @@ def load(
     try:
         recipe = TypeAdapter(Recipe).validate_python(yaml.safe_load(path.read_text()))
         data = replace(recipe.data, **_given(manifest=manifest, images=images))
-        backbone = replace(recipe.backbone, **_given(weights=weights, activation=activation))
+        origin = origin or (_UNKNOWN if weights else None)
+        backbone = replace(recipe.backbone, **_given(weights=weights, origin=origin, activation=activation))
         return replace(recipe, data=data, backbone=backbone)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

@@ -7,7 +7,7 @@ import pytest
 
 from node.bundle import Rule
 from training.data import Films
-from training.evaluate import bootstrap, expected_calibration_error, measure, source_probe, two_class_sources
+from training.evaluate import bootstrap, expected_calibration_error, measure, source_probe, sources_to_leave_out
 
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
 RULES = {"Pneumonia": Rule("Pneumonia", 0.5, 0.3, False), "Tuberculosis": Rule("Tuberculosis", 0.5, 0.3, True)}
@@ -55,9 +55,17 @@ def test_confidence_that_is_right_has_no_calibration_error_and_overconfidence_ha
     )
 
 
-def test_only_a_source_with_two_classes_can_be_left_out():
-    films = films_of([0, 1, 2, 2], ["both", "both", "one", "one"], list("abcd"))
-    assert two_class_sources(films) == ["both"]
+def test_a_source_is_left_out_only_where_two_classes_can_be_measured_and_every_class_still_learned():
+    rows = [
+        (label, source, split)
+        for split in ("train", "val")
+        for label, source in ((0, "a"), (1, "a"), (0, "b"), (1, "b"), (2, "c"))
+    ]
+    labels, sources, splits = (list(column) for column in zip(*rows, strict=True))
+    patients = [str(n) for n in range(len(rows))]
+    assert sources_to_leave_out(films_of(labels, sources, patients, splits)) == ["a", "b"]
+    alone = [source.replace("b", "a") for source in sources]
+    assert sources_to_leave_out(films_of(labels, alone, patients, splits)) == []
 
 
 def test_the_probe_finds_a_source_that_shows_and_none_that_does_not():

@@ -24,7 +24,7 @@ def films_of(*groups):
 @pytest.fixture(scope="module")
 def recipe():
     recipe = recipes.load(SHIPPED)
-    return replace(recipe, fit=replace(recipe.fit, epochs=6, learning_rate=0.003))
+    return replace(recipe, fit=replace(recipe.fit, epochs=3, steps_per_epoch=20, learning_rate=0.01))
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +94,11 @@ def test_the_loss_within_a_source_does_not_learn_a_class_that_has_no_other_besid
     groups = [(0, "a"), (1, "a"), (2, "c")]
     films = films_of(*[(*group, split, 60) for group in groups for split in ("train", "val", "test")])
     features = features_of(films, 4.0)
-    settings = replace(recipe.fit, epochs=6, learning_rate=0.003)
+    settings = replace(recipe.fit, epochs=3, steps_per_epoch=20, learning_rate=0.01)
     within, over_all = (
         fit_head(films, [features], replace(recipe, fit=replace(settings, own_source=share))).head
         for share in (1.0, 0.0)
     )
     third = films.rows("test")[films.labels[films.rows("test")] == 2]
-    assert (over_all.logits(features[third]).argmax(1) == 2).mean() > 0.9
-    assert (within.logits(features[third]).argmax(1) == 2).mean() < 0.9
+    assert (over_all.logits(features[third]).argmax(1) == 2).mean() > 0.8
+    assert (within.logits(features[third]).argmax(1) == 2).mean() < 0.6

@@ -61,6 +61,6 @@ def test_the_digest_follows_settings_and_content_but_not_places(tmp_path):
 
 
 def test_what_is_given_on_the_command_line_wins():
-    recipe = recipes.load(SHIPPED, Path("m.csv"), Path("films"), "none", "relu6")
+    recipe = recipes.load(SHIPPED, Path("m.csv"), Path("films"), "none", activation="relu6")
     assert (recipe.data.manifest, recipe.data.images) == (Path("m.csv"), Path("films"))
     assert (recipe.backbone.weights, recipe.architecture.activation) == ("none", "relu6")
