@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
 
@@ -25,12 +25,14 @@ from node.deliver import GIVE_UP_AFTER_S, StorageSCU, backoff_s
 from node.dimse import Outcome
 from node.errors import NotAssessable, Parked, TryAgain
 from node.gate import GateRules, judge
-from node.infer import Reader
 from node.pixels import Plane, read_dicom
 from node.product import uid
 from node.report import ReportOptions, StudySource, compose
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
+
+if TYPE_CHECKING:
+    from node.infer import Reader  # TensorFlow comes with it, which only the worker's process needs
 
 # Seconds between looks for a commitment: PACS answer within seconds, or after a night's archiving.
 CONFIRM_EVERY_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

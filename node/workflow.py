@@ -7,7 +7,9 @@ book has lost.
 
 from __future__ import annotations
 
+import errno
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +26,8 @@ from node.journey import Journey
 CLERK_EVERY_S = 0.010
 QUEUE_EVERY_S = 0.030
 RECONCILE_EVERY_S = 60.0
+# A full disk is looked at again this often (s); work goes on within half a minute of space returning.
+ROOM_EVERY_S = 5.0
 # A study that was being read when the process died, this often, is not read again: it may be what kills it.
 MAX_RECOVERIES = 3
 
@@ -48,7 +52,7 @@ def _guarded(task: Task, stage: Callable[[Task], Any]) -> Any:
     journey = _at_hand()
     try:
         try:
-            return stage(task)
+            return _with_room(task, stage)
         except TryAgain as error:
             return journey.put_off(task, error)
     except NodeError as error:
@@ -59,6 +63,18 @@ def _guarded(task: Task, stage: Callable[[Task], Any]) -> Any:
         message = f"unexpected {type(error).__name__} while the study was {stage.__name__.strip('_')}"
         journey.set_aside(task, type(error).__name__, f"{message}; please report it")
     return False
+
+
+def _with_room(task: Task, stage: Callable[[Task], Any]) -> Any:
+    """Do a stage, and where the disk is full do it again once there is room: the clock acts next, nobody is parked."""
+    while True:
+        try:
+            return stage(task)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.alarm("disk.full", verb=task.verb, study=task.study_key, wait_s=ROOM_EVERY_S)
+        time.sleep(ROOM_EVERY_S)
 
 
 @DBOS.step(name="read")

@@ -1,5 +1,6 @@
 """Senders to a node: pynetdicom associations that send exactly the bytes they are given, and a receiver to send to."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE, Association, build_context
+from pynetdicom import AE, Association, build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from node.config import Listen, Settings, Study
@@ -70,7 +71,13 @@ def request(
     entity = AE(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     proposed = [build_context(*pair) for pair in contexts]
-    return entity.associate(HOST, port, contexts=proposed, ae_title=called, **options)
+    handlers = [(evt.EVT_CONN_OPEN, _send_at_once), *options.pop("evt_handlers", ())]
+    return entity.associate(HOST, port, contexts=proposed, ae_title=called, evt_handlers=handlers, **options)
+
+
+def _send_at_once(event: Any) -> None:
+    """Switch Nagle's algorithm off, which would hold back each small message for 40 ms."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from socketserver import BaseServer
 
 import pydicom
 import pytest
@@ -57,6 +58,12 @@ def node(tmp_path):
 def no_fsync(monkeypatch):
     """For many instances: that each is durable is shown elsewhere."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def quick_to_stop(monkeypatch):
+    """pynetdicom looks every half second whether its server is to stop."""
+    monkeypatch.setattr(BaseServer.serve_forever, "__defaults__", (0.01,))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,208 @@
+"""The durable workflows on a real queue: what follows a stage that ends well, badly, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from node import workflow
+from node.agenda import Task
+from node.config import Destination, Settings
+from node.config import Spool as SpoolSection
+from node.errors import InferenceError, Parked, TryAgain
+from node.journey import Follow, Journey
+from node.spool import Spool
+from tests.peers import wait_until
+
+STUDY, GENERATION = "a" * 32, "b" * 16
+READ = Task("read", STUDY, GENERATION)
+
+
+class _Closable:
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Scripted(Journey):
+    """A journey whose stages do as the test says; what surrounds them is the real one."""
+
+    script: dict[str, Callable[[Task], Any]] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+
+    def _do(self, stage: str, task: Task) -> Any:
+        self.seen.append(f"{stage} {task.destination} {task.attempt}")
+        return self.script.get(stage, lambda _: None)(task)
+
+    def read(self, task: Task) -> None:
+        self._do("read", task)
+
+    def compose(self, task: Task) -> None:
+        self._do("compose", task)
+
+    def post(self, task: Task) -> list[Follow]:
+        names = [destination.name for destination in self.settings.destinations]
+        return [Follow(replace(task, verb="deliver", destination=name), 0.0) for name in names]
+
+    def deliver(self, task: Task) -> Follow | None:
+        return cast("Follow | None", self._do("deliver", task))
+
+    def confirm(self, task: Task) -> Follow | None:
+        return cast("Follow | None", self._do("confirm", task))
+
+
+Start = Callable[..., tuple[workflow.Desk, Scripted]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Open a desk on a journey with two destinations, ``near`` and ``far``."""
+    monkeypatch.setattr("node.deliver.FIRST_BACKOFF_S", 0.05)
+    desks: list[workflow.Desk] = []
+
+    def opened(**script: Callable[[Task], Any]) -> tuple[workflow.Desk, Scripted]:
+        destinations = tuple(Destination(name=n, ae_title=n.upper(), host="127.0.0.1", port=1) for n in ("near", "far"))
+        settings = Settings(spool=SpoolSection(folder=tmp_path), destinations=destinations)
+        scus = cast(Any, {"near": _Closable(), "far": _Closable()})
+        journey = Scripted(settings, Spool(tmp_path), cast(Any, None), cast(Any, None), scus, script)
+        desks.append(workflow.Desk(journey))
+        desks[-1].open()
+        return desks[-1], journey
+
+    yield opened
+    for desk in desks:
+        desk.close()
+
+
+def idle(journey: Scripted) -> bool:
+    agenda = journey.spool.agenda
+    return not agenda.tasks("todo") and not agenda.tasks("open")
+
+
+def test_a_study_is_read_composed_and_delivered_to_each_destination(start: Start) -> None:
+    _, journey = start()
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    assert journey.seen[:2] == ["read - 1", "compose - 1"]
+    assert sorted(journey.seen[2:]) == ["deliver far 1", "deliver near 1"]
+
+
+def test_a_task_noted_twice_is_done_once(start: Start) -> None:
+    desk, journey = start()
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: not journey.spool.agenda.tasks("todo"))
+    desk.reconcile()
+    assert idle(journey)
+    assert journey.seen.count("read - 1") == 1
+
+
+def test_a_delivery_that_fails_is_tried_again_and_delays_no_other(start: Start) -> None:
+    def deliver(task: Task) -> None:
+        if task.destination == "far" and task.attempt < 3:
+            raise TryAgain("the destination is away")
+
+    _, journey = start(deliver=deliver)
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: "deliver far 3" in journey.seen)
+    assert journey.seen.index("deliver near 1") < journey.seen.index("deliver far 2")
+    assert journey.seen.count("deliver near 1") == 1
+
+
+def test_a_delivery_given_up_after_three_days_of_waiting_is_parked(start: Start) -> None:
+    def deliver(task: Task) -> None:
+        raise TryAgain("the destination is away")
+
+    _, journey = start(deliver=deliver)
+    entry = {"state": "waiting", "failures": 400, "waited_s": 72 * 3600.0, "next": None, "attempt": 1, "looks": 0}
+    for name in ("near", "far"):
+        journey.spool.outbox.post(name, STUDY, GENERATION, entry)
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: len(journey.spool.agenda.tasks("parked")) == 2)
+    reason = journey.spool.agenda.reason(journey.spool.agenda.tasks("parked")[0])
+    assert "given up after 72 h" in reason["message"]
+    assert "the destination is away" in reason["message"]
+
+
+def test_a_refusal_is_parked_with_its_words_and_retry_begins_anew(start: Start) -> None:
+    refused = threading.Event()
+
+    def deliver(task: Task) -> None:
+        if task.destination == "far" and not refused.is_set():
+            refused.set()
+            raise Parked("calling AE title not recognized")
+
+    _, journey = start(deliver=deliver)
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: bool(journey.spool.agenda.tasks("parked")))
+    (task,) = journey.spool.agenda.tasks("parked")
+    assert journey.spool.agenda.reason(task)["message"] == "calling AE title not recognized"
+    journey.spool.take_up(task)
+    wait_until(lambda: "deliver far 2" in journey.seen)
+    assert journey.spool.agenda.tasks("parked") == []
+
+
+@pytest.mark.parametrize("error", [InferenceError("no usable answer"), ZeroDivisionError("Doe^Jane")])
+def test_a_study_that_cannot_be_read_is_parked_and_the_next_one_is_read(start: Start, error: Exception) -> None:
+    def read(task: Task) -> None:
+        if task.study_key == STUDY:
+            raise error
+
+    _, journey = start(read=read)
+    journey.spool.agenda.note(READ)
+    other = replace(READ, study_key="c" * 32)
+    journey.spool.agenda.note(other)
+    wait_until(lambda: "compose - 1" in journey.seen and journey.spool.agenda.tasks("parked") == [READ])
+    reason = journey.spool.agenda.reason(READ)
+    assert reason["error"] == type(error).__name__
+    assert "Doe" not in reason["message"], "a foreign exception's text may hold a patient's name"
+    assert journey.seen.count("compose - 1") == 1
+
+
+def test_a_full_disk_parks_nothing_and_work_goes_on_once_there_is_room(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "ROOM_EVERY_S", 0.05)
+    room = threading.Event()
+
+    def compose(task: Task) -> None:
+        if not room.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    _, journey = start(compose=compose)
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: journey.seen.count("compose - 1") >= 3)
+    room.set()
+    wait_until(lambda: "deliver near 1" in journey.seen)
+    assert journey.spool.agenda.tasks("parked") == []
+
+
+def test_a_commitment_is_looked_for_until_it_is_there(start: Start) -> None:
+    def deliver(task: Task) -> Follow | None:
+        return Follow(replace(task, verb="confirm"), 0.05) if task.destination == "near" else None
+
+    def confirm(task: Task) -> Follow | None:
+        return Follow(task.next, 0.05) if task.attempt < 3 else None
+
+    _, journey = start(deliver=deliver, confirm=confirm)
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: "confirm near 3" in journey.seen)
+    assert [line for line in journey.seen if line.startswith("confirm")] == [f"confirm near {n}" for n in (1, 2, 3)]
+
+
+def test_work_that_the_book_does_not_know_is_found_in_the_spool(start: Start) -> None:
+    desk, journey = start()
+    lost = replace(READ, study_key="d" * 32)
+    journey.spool.agenda.note(lost)
+    journey.spool.agenda.claimed(lost)  # as if the queue had taken it, and its database were gone
+    entry = {"state": "waiting", "next": f"deliver.{STUDY}.{GENERATION}.near.4", "failures": 3, "waited_s": 9.0}
+    journey.spool.outbox.post("near", STUDY, GENERATION, {**entry, "attempt": 4, "looks": 0})
+    desk.reconcile()
+    wait_until(lambda: "read - 1" in journey.seen and "deliver near 4" in journey.seen)
