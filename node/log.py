@@ -134,15 +134,15 @@ def native_notes_held_back() -> Iterator[None]:
     TensorFlow greets with notes on the processor and on drivers that no setting of its own turns off (2.21).
     """
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept, went_well = os.dup(2), False
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)
         try:
             yield
-        except BaseException:
-            notes.seek(0)
-            os.write(kept, notes.read())
-            raise
+            went_well = True
         finally:
             os.dup2(kept, 2)
+            if not went_well:
+                notes.seek(0)
+                os.write(2, notes.read())
             os.close(kept)

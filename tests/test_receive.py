@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from io import BytesIO
 from pathlib import Path
 from socketserver import BaseServer
 
@@ -17,6 +18,7 @@ from pydicom import Dataset, Sequence, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 from pynetdicom import build_role, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance, Verification
 
 from node import receive
@@ -293,8 +295,8 @@ WHOLE = encoded(radiograph(SOPInstanceUID="1.2.3.4"))
     ("data", "comment"),
     [
         (WHOLE[:-1], "a value overruns its place"),
-        (WHOLE[:-140], "the data set is cut short"),
-        (WHOLE[:100], "a value overruns its place"),
+        (WHOLE[:-130], "the data set is cut short"),
+        (WHOLE[:96], "the data set is cut short"),
         (WHOLE + b"\1", "the data set is cut short"),
         (b"\0", "the data set is cut short"),
         (b"no data set at all, not at all", "no value representation"),
@@ -310,11 +312,23 @@ def test_what_is_cut_short_or_broken_cannot_be_understood(node, data, comment):
     assert comment in said
 
 
-def test_a_request_without_a_data_set_is_answered_or_aborted_and_the_next_is_taken(node):
+def test_a_request_that_is_none_ends_the_association_for_its_sender_would_wait_for_ever(node):
+    """A C-STORE without an instance UID, and a response to nothing."""
+    nameless, response = C_STORE(), C_STORE()
+    nameless.MessageID, nameless.AffectedSOPClassUID, nameless.Priority = 7, CR, 2
+    nameless.DataSet = BytesIO(WHOLE)
+    response.MessageIDBeingRespondedTo, response.Status = 7, 0x0000
+    for message in (nameless, response):
+        with associated(node.port) as association:
+            association.dimse.send_msg(message, context_of(association, CR, EXPLICIT))
+            wait_until(lambda association=association: association.is_aborted)
+    assert node.held() == {}
+    assert bring(node.port, radiograph()) == [0x0000]
+
+
+def test_a_request_with_an_empty_data_set_is_answered(node):
     with associated(node.port) as association:
-        association.dimse_timeout = 3
-        answer = send(association, b"", "1.2.3.4")
-        assert answer is None or answer.Status != 0x0000
+        assert send(association, b"", "1.2.3.4") is None or association.is_aborted
     assert bring(node.port, radiograph()) == [0x0000]
 
 
@@ -413,6 +427,7 @@ def test_an_association_aborted_while_an_image_is_stored_does_not_hold_its_study
 
         monkeypatch.setattr(node.spool, "take", slowly)
         association = request(node.port)
+        association.dimse_timeout = 0.5
         sending = threading.Thread(target=send_dataset_or_fail, args=(association, radiograph()))
         sending.start()
         assert begun.wait(20)
@@ -658,7 +673,7 @@ def test_no_word_of_a_patient_is_said_of_whole_or_broken_instances(process):
     whole = radiograph()
     data = encoded(whole)
     broken = [data[:-1], data[:90], data.replace(b"PN", b"pn"), b"\0" * 8 + data]
-    odd = radiograph(PatientBirthDate=None, PatientAge=None)
+    odd = radiograph(PatientBirthDate=None)
     odd.add_new("PatientBirthDate", "LO", "15/02/1961 " + PATIENT["PatientName"])
     odd_data = encoded(odd).replace(b"\x10\x00\x30\x00LO", b"\x10\x00\x30\x00DA")
     with associated(process.port) as association:

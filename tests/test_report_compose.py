@@ -103,7 +103,7 @@ def test_ai_results_are_offered_in_three_sop_classes() -> None:
 
 @pytest.mark.parametrize(
     ("heat_map", "drawn"),
-    [("all", ["Tuberculosis", "normal", "uncertain"]), ("flagged", ["Tuberculosis"]), ("off", [])],
+    [("all", ["map 1", "map 2", "map 3"]), ("flagged", ["map 1"]), ("off", [])],
 )
 def test_the_heat_map_option_says_which_images_get_a_picture(heat_map: Any, drawn: list[str]) -> None:
     said = [(dx_film(), URGENT), (dx_film(InstanceNumber=2), NORMAL), (dx_film(InstanceNumber=3), UNCERTAIN)]

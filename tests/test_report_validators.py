@@ -23,9 +23,8 @@ WITHOUT_XPATH_LIMITS = [f"-Djdk.xml.xpath{limit}OpLimit=0" for limit in ("Expr",
 ]
 # Its rule for TID 1404, which would allow these below TID 2002, is empty.
 NOT_IN_ITS_TEMPLATE = re.compile(
-    r'Content Item not in template.*"(Priority|Normality|Reason not read|CAD Processing and Findings Summary|'
-    r"Algorithm Name|Algorithm Version|Probability of \w+|Standard deviation of the probability of \w+|"
-    r'Cut-off for \w+)"\)$'
+    r',"(Priority|Normality|Reason not read|CAD Processing and Findings Summary|Algorithm Name|Algorithm Version|'
+    r'Probability of \w+|Standard deviation of the probability of \w+|Cut-off for \w+)"\): Content Item not in template$'
 )
 CHEST_X_RAY_IS_NOT_IN_CID_100 = 'Code (399208008,SCT,"Plain chest X-ray") not found in context group 100'
 

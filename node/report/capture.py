@@ -146,3 +146,5 @@ def _describe(dataset: Dataset, film: Film) -> None:
     body_part = text(film.header, "BodyPartExamined")
     if _CODE_STRING.fullmatch(body_part):
         dataset.BodyPartExamined = body_part
+    else:
+        dataset.Laterality = None  # type 2C where the body part might be a paired one, as far as anybody is told

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from node.explain import on_film
 from node.report import answer
 from node.report.canvas import Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
@@ -126,7 +127,7 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
     Inferno grows evenly in lightness; turbo and jet show borders at middle values that are not in the map.
     """
     rows, columns = gray.shape
-    shares = np.clip(cv2.resize(heat_map, (columns, rows), interpolation=cv2.INTER_CUBIC), 0, 1)
+    shares = on_film(heat_map, (rows, columns))
     bgr = cv2.applyColorMap((shares * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     opacity = ALPHA * np.clip((shares - FLOOR) / (1 - FLOOR), 0, 1)[..., None] ** EXPONENT
     mixed = gray[..., None] * (1 - opacity) + bgr[..., ::-1] * opacity
