@@ -5,6 +5,7 @@
     todo/TASK    the queue has not taken it yet
     open/TASK    the queue has taken it and not finished
     parked/TASK  it waits for a person, with the reason
+    claims/TASK  a worker is at it; left behind where the worker died
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Agenda:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for state in STATES:
+        for state in (*STATES, "claims"):
             make_folder(folder / state)
 
     def note(self, task: Task) -> None:
@@ -104,6 +105,33 @@ class Agenda:
     def generations(self) -> set[tuple[str, str]]:
         """Return the (study key, generation) of every task, in whichever state."""
         return {(task.study_key, task.generation) for state in STATES for task in self.tasks(state)}
+
+    def claim(self, task: Task, supervisor: str) -> int:
+        """Note that a worker begins a task, and say how often one has died at it.
+
+        A death counts only under the same supervisor: where the whole node went down with the worker, a power cut or
+        an administrator is the likelier reason.
+
+        Parameters
+        ----------
+        task : Task
+        supervisor : str
+            Names the process that restarts the worker.
+
+        Returns
+        -------
+        int
+        """
+        path, deaths = self._folder / "claims" / task.name, 0
+        with contextlib.suppress(FileNotFoundError):
+            left = read_json(path)
+            deaths = left["deaths"] + (left["supervisor"] == supervisor)
+        write_json(path, {"supervisor": supervisor, "deaths": deaths})
+        return deaths
+
+    def unclaim(self, task: Task) -> None:
+        """Note that the worker has lived to the end of the task."""
+        (self._folder / "claims" / task.name).unlink(missing_ok=True)
 
     def tasks(self, state: str) -> list[Task]:
         """Return the tasks in a state, oldest first."""

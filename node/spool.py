@@ -9,7 +9,7 @@ It is the truth; the queue only says what to do next. ::
       studies/STUDY/GENERATION/reading.json     what the model said of them
       studies/STUDY/GENERATION/results/PROFILE/NN-KIND/K.dcm   what is sent; K counts encodings by preference
       studies/STUDY/GENERATION/deliveries/DESTINATION.json     what became of it
-      todo, open, parked                        tasks (`node.agenda`)
+      todo, open, parked, claims                tasks (`node.agenda`)
       outbox, commitments                       deliveries (`node.outbox`)
 
 STUDY and INSTANCE are digests of UIDs: no value that a peer sent becomes part of a path.

@@ -8,10 +8,12 @@ book has lost.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
@@ -19,7 +21,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions
 from node import log
 from node.agenda import Task
 from node.config import Settings
-from node.errors import NodeError, TryAgain
+from node.errors import InferenceError, NodeError, TryAgain
 from node.journey import Journey
 
 # The clerk looks for new tasks, and each queue for work, this often (s). A look of a queue costs 1 to 3 ms of CPU.
@@ -28,8 +30,8 @@ QUEUE_EVERY_S = 0.030
 RECONCILE_EVERY_S = 60.0
 # A full disk is looked at again this often (s); work goes on within half a minute of space returning.
 ROOM_EVERY_S = 5.0
-# A study that was being read when the process died, this often, is not read again: it may be what kills it.
-MAX_RECOVERIES = 3
+# A study at which the worker alone has died this often is not read again: it may be what kills it.
+DEATHS_TO_PARK = 2
 
 LIVE = ("ENQUEUED", "DELAYED", "PENDING")
 
@@ -79,7 +81,24 @@ def _with_room(task: Task, stage: Callable[[Task], Any]) -> Any:
 
 @DBOS.step(name="read")
 def _read(name: str) -> bool:
-    return _guarded(Task.parse(name), _at_hand().read) is not False
+    return _guarded(Task.parse(name), _read_alive) is not False
+
+
+def _read_alive(task: Task) -> None:
+    """Read a study unless reading it has killed the worker before: decoders and TensorFlow are native code."""
+    agenda = _at_hand().spool.agenda
+    if agenda.claim(task, _supervisor()) >= DEATHS_TO_PARK:
+        agenda.unclaim(task)
+        raise InferenceError(f"the worker died {DEATHS_TO_PARK} times while it read this study")
+    try:
+        _at_hand().read(task)
+    finally:
+        agenda.unclaim(task)
+
+
+def _supervisor() -> str:
+    """Name the process that restarts this one, over all boots of the machine."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.getppid()}"
 
 
 @DBOS.step(name="compose")
@@ -109,7 +128,7 @@ def _confirm(name: str) -> dict[str, Any] | None:
     return asdict(follow) if follow else None
 
 
-@DBOS.workflow(name="read", max_recovery_attempts=MAX_RECOVERIES)
+@DBOS.workflow(name="read", max_recovery_attempts=None)
 def read_workflow(name: str) -> None:
     """Read a generation of a study, write its results, and start their deliveries."""
     if _read(name) and _compose(name):
@@ -118,14 +137,14 @@ def read_workflow(name: str) -> None:
     _finish(name)
 
 
-@DBOS.workflow(name="deliver")
+@DBOS.workflow(name="deliver", max_recovery_attempts=None)
 def deliver_workflow(name: str) -> None:
     """Try once to store the results of a generation at a destination, and plan what follows."""
     _plan(_deliver(name))
     _finish(name)
 
 
-@DBOS.workflow(name="confirm")
+@DBOS.workflow(name="confirm", max_recovery_attempts=None)
 def confirm_workflow(name: str) -> None:
     """Look once whether a destination has committed, and plan what follows."""
     _plan(_confirm(name))
@@ -207,11 +226,10 @@ class Desk:
         state = _state(task.name)
         if state is None:
             self._agenda.note(task)
-        elif state == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-            message = f"the worker died {MAX_RECOVERIES} times while it read this study"
-            self._journey.set_aside(task, "InferenceError", message)
-        elif state not in LIVE:
+        elif state == "SUCCESS":
             self._agenda.finished(task)
+        elif state not in LIVE:
+            self._journey.set_aside(task, "InferenceError", f"the queue gave this work up ({state})")
 
 
 def _state(workflow_id: str) -> str | None:

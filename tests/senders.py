@@ -76,8 +76,22 @@ def request(
 
 
 def _send_at_once(event: Any) -> None:
-    """Switch Nagle's algorithm off, which would hold back each small message for 40 ms."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Spare the sender two faults of pynetdicom's requestors.
+
+    Nagle's algorithm would hold back each small message for 40 ms; and the association's own thread drops a response that
+    comes before it has been halted, here it puts it back.
+    """
+    association = event.assoc
+    association.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    serve = association._serve_request
+
+    def serve_or_put_back(message: Any, context_id: int) -> None:
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+
+    association._serve_request = serve_or_put_back
 
 
 @contextmanager
@@ -107,7 +121,7 @@ def send(
     command.MessageID = 7
     command.AffectedSOPClassUID, command.AffectedSOPInstanceUID = sop_class_uid, sop_instance_uid
     command.Priority = 2
-    command.DataSet = BytesIO(data)
+    command.DataSet = BytesIO(data) if data else None
     # The association's own thread is held, as pynetdicom's send_c_store does, for it would take the response.
     association._reactor_checkpoint.clear()
     while not association._is_paused:

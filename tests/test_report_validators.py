@@ -16,6 +16,14 @@ from tests.peers import require_peer
 from tests.readings import LATERAL, NORMAL, OPTIONS, URGENT, lateral, source, studies
 from tests.validators import dciodvfy_errors, dsr2html
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "shared" / "examples"
+SAMPLES = [
+    ("1normal_SR.dcm", "normal", 0),
+    ("2tb_SR.dcm", "urgent", 0),
+    ("2tb_SRbasic.dcm", "urgent", 2),
+    ("4hand_SR.dcm", "not analysed", 0),
+    ("5unsure_SR.dcm", "uncertain", 0),
+]
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
 # Java 17 limits XPath so far that PixelMed's validator dies, with exit status 0 and no line that says "Error".
 WITHOUT_XPATH_LIMITS = [f"-Djdk.xml.xpath{limit}OpLimit=0" for limit in ("Expr", "Total")] + [
@@ -106,6 +114,17 @@ def test_dsrdump_reads_every_report(name: str, profile: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.peers
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the shared sample objects are not here")
+@pytest.mark.parametrize(("sample", "name", "preference"), SAMPLES)
+def test_a_report_has_the_structure_of_the_sample_that_was_tried_in_viewers(
+    sample: str, name: str, preference: int, tmp_path: Path
+) -> None:
+    results = compose(source(*studies()[name]), replace(OPTIONS, heat_map="off"), "viewer")
+    path = list(written(results, tmp_path))[preference]
+    assert structure(dsrdump(path)) == structure(dsrdump(EXAMPLES / sample))
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ["urgent", "pair", "uncertain", "normal"])
 def test_a_page_made_by_dcmtk_shows_each_probability_beside_its_name(name: str, tmp_path: Path) -> None:
     results = compose(source(*studies()[name]), replace(OPTIONS, heat_map="off"), "viewer")
@@ -156,3 +175,9 @@ def dsrdump(path: Path) -> str:
     done = subprocess.run([require_peer("dsrdump"), "+Pf", str(path)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def structure(dumped: str) -> list[str]:
+    """The items of a report as dsrdump shows them, without their values."""
+    items = (re.match(r"( *<[^:]*[A-Z]+:\(,,\"[^\"]*\"\))", line) for line in dumped.splitlines())
+    return [item[1] for item in items if item]

@@ -206,3 +206,23 @@ def test_work_that_the_book_does_not_know_is_found_in_the_spool(start: Start) ->
     journey.spool.outbox.post("near", STUDY, GENERATION, {**entry, "attempt": 4, "looks": 0})
     desk.reconcile()
     wait_until(lambda: "read - 1" in journey.seen and "deliver near 4" in journey.seen)
+
+
+def test_a_study_at_which_the_worker_died_twice_is_parked(start: Start) -> None:
+    _, journey = start()
+    supervisor = workflow._supervisor()
+    for _ in range(2):
+        journey.spool.agenda.claim(READ, supervisor)  # a worker that begins and is never heard of again
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: journey.spool.agenda.tasks("parked") == [READ])
+    assert "died 2 times" in journey.spool.agenda.reason(READ)["message"]
+    assert "read - 1" not in journey.seen
+
+
+def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start: Start) -> None:
+    _, journey = start()
+    for run in range(5):
+        journey.spool.agenda.claim(READ, f"another supervisor, {run}")
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: "compose - 1" in journey.seen)
+    assert journey.spool.agenda.tasks("parked") == []

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset
 
 from node import __version__
-from node.attributes import items, text, whole
+from node.attributes import text, whole
 from node.errors import Reason
 from node.product import NAME
 from node.report.films import MOST_REFERENCES, Film, reason_key, told
-from node.report.header import Context
+from node.report.header import Context, evidence_of
 from node.report.words import Words, cut_off_percent, moment, pad, percent, spread, width
 from node.study import Finding, Prediction, Triage
 
@@ -219,7 +219,7 @@ def _plain(detail: str) -> str:
 def _replaces(context: Context, previous: Dataset) -> str:
     answer = context.words.answer
     time = _content_moment(previous)
-    held = _evidence_of(previous)
+    held = evidence_of(previous)
     late = [film for film in context.study.images if film.sop_instance_uid not in held] if held else []
     if len(late) == 1:
         return answer["replaces_one"].format(time=time, number=late[0].number)
@@ -231,12 +231,3 @@ def _content_moment(previous: Dataset) -> str:
     date, time, offset = (text(previous, k) for k in ("ContentDate", "ContentTime", "TimezoneOffsetFromUTC"))
     shown = f"{date[:4]}-{date[4:6]}-{date[6:8]} {time[:2]}:{time[2:4]}"
     return f"{shown} {offset}" if offset else shown
-
-
-def _evidence_of(previous: Dataset) -> set[str]:
-    return {
-        text(reference, "ReferencedSOPInstanceUID")
-        for study in items(previous, "CurrentRequestedProcedureEvidenceSequence")
-        for series in items(study, "ReferencedSeriesSequence")
-        for reference in items(series, "ReferencedSOPSequence")
-    }

@@ -16,6 +16,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, SecondaryCap
 from node import codes
 from node.attributes import items, strings, text, whole
 from node.errors import ReportError
+from node.report.header import evidence_of
 from node.report.identity import Identity, decoded, raw_value
 from node.report.source import Encoded, Profile, ResultObject
 from node.storage_classes import is_image
@@ -105,7 +106,7 @@ def _document(dataset: Dataset, profile: Profile) -> Iterator[str]:
         yield "its root is no container"
     if profile == "viewer" and _concept(dataset) == codes.IMAGING_MEASUREMENT_REPORT.value:
         yield from _measurement_groups(dataset)
-    evidence = _evidence(dataset)
+    evidence = evidence_of(dataset)
     yield from _container(dataset)
     for parent, item in _tree(dataset):
         yield from _item(parent, item, profile)
@@ -164,12 +165,3 @@ def _tree(item: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
 
 def _concept(item: Dataset) -> str:
     return next((text(name, "CodeValue") for name in items(item, "ConceptNameCodeSequence")), "")
-
-
-def _evidence(dataset: Dataset) -> set[str]:
-    return {
-        text(reference, "ReferencedSOPInstanceUID")
-        for study in items(dataset, "CurrentRequestedProcedureEvidenceSequence")
-        for series in items(study, "ReferencedSeriesSequence")
-        for reference in items(series, "ReferencedSOPSequence")
-    }

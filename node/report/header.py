@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from node import __version__, codes
-from node.attributes import text
+from node.attributes import items, text
 from node.product import MANUFACTURER, MODEL_NAME, NAME, PRIVATE_SCHEME, uid
 from node.report.films import Film, Study
 from node.report.identity import Identity, is_utc_offset
@@ -122,6 +122,16 @@ def evidence(context: Context, pictures: Sequence[Reference]) -> list[Dataset]:
     """
     films = (Reference(f.sop_class_uid, f.sop_instance_uid, f.series_instance_uid) for f in context.study.films)
     return [_study_item(context.study.study_instance_uid, (*films, *pictures))]
+
+
+def evidence_of(report: Dataset) -> set[str]:
+    """Return the SOP Instance UIDs that a report names as its evidence."""
+    return {
+        text(reference, "ReferencedSOPInstanceUID")
+        for study in items(report, "CurrentRequestedProcedureEvidenceSequence")
+        for series in items(study, "ReferencedSeriesSequence")
+        for reference in items(series, "ReferencedSOPSequence")
+    }
 
 
 def predecessor(previous: Dataset) -> list[Dataset]:

@@ -1,0 +1,193 @@
+"""The picture fits any film and any language, and shows attention only where there is some."""
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from node.report import canvas as canvas_module
+from node.report import picture
+from node.report.canvas import Canvas, typeface_for
+from node.report.films import study_of
+from node.report.header import Context
+from node.report.identity import identity_of
+from node.report.picture import ALPHA, FLOOR, draw, overlay
+from node.report.words import words
+from node.study import Prediction, Triage
+from tests.films import chest, dx_film
+from tests.readings import FLAGGED, NORMAL, OPTIONS, UNCERTAIN, URGENT, heat_map, lateral, prediction, source
+
+LANGUAGES = ("en", "de", "fr", "es", "pt", "ja")
+OUTCOMES = {"urgent": URGENT, "flagged": FLAGGED, "normal": NORMAL, "uncertain": UNCERTAIN}
+SHAPES = {"square": (512, 512), "portrait": (512, 210), "landscape": (400, 512), "tiny": (169, 211), "wide": (120, 512)}
+
+
+def context_of(outcome: Prediction, language: str = "en") -> Context:
+    study = study_of(source((dx_film(), outcome), lateral()))
+    return Context(study, replace(OPTIONS, language=language), words(language), identity_of(study.leading.header))
+
+
+def sheet(outcome: Prediction, shape: tuple[int, int] = (512, 512), language: str = "en") -> picture._Sheet:
+    context = context_of(outcome, language)
+    return picture._sheet(context, context.study.images[0], chest(*shape))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_no_text_is_cut_or_runs_into_another(outcome: str, shape: str, language: str) -> None:
+    drawn = sheet(OUTCOMES[outcome], SHAPES[shape], language)
+    written, width = drawn.canvas.written, drawn.width
+    assert len(written) > 12
+    edges = (0, int(width * 0.36), int(width * 0.67), width)
+    for text, (left, top, right, bottom) in written:
+        if top < drawn.strip:
+            continue  # the names of the films
+        column = next(index for index in range(3) if left < edges[index + 1])
+        assert edges[column] <= left and right <= edges[column + 1], f"{text!r} leaves its column"
+        assert bottom <= drawn.canvas.image.height - drawn.px(36), f"{text!r} stands where viewers print"
+    for (one, a), (other, b) in combinations(written, 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"{one!r} runs into {other!r}"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_top_of_the_films_is_free_of_text(shape: str) -> None:
+    drawn = sheet(URGENT, SHAPES[shape])
+    assert min(top for _, (_, top, _, _) in drawn.canvas.written) > 0.6 * drawn.strip
+
+
+def test_the_layout_is_the_one_that_was_tried_in_viewers() -> None:
+    assert np.asarray(sheet(URGENT).canvas.image).shape == (1454, 2054, 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_films_are_shown_whole_and_in_their_own_aspect(shape: str) -> None:
+    rows, columns = SHAPES[shape]
+    context = context_of(NORMAL)
+    drawn = picture._sheet(context, context.study.images[0], np.ones((rows, columns), np.float32))
+    white = np.all(np.asarray(drawn.canvas.image)[: drawn.strip] > 250, axis=2)
+    shown = np.flatnonzero(white.any(axis=0))
+    height = np.count_nonzero(white.any(axis=1))
+    assert len(shown) / 2 / height == pytest.approx(columns / rows, rel=0.02)
+
+
+def test_a_film_of_4000_rows_is_shown_at_1024() -> None:
+    drawn = sheet(NORMAL, (4000, 320))
+    assert drawn.strip == 1024
+
+
+def test_the_answer_is_always_written_out() -> None:
+    shown = {name: " ".join(text for text, _ in sheet(outcome).canvas.written) for name, outcome in OUTCOMES.items()}
+    assert "URGENT - suspected tuberculosis" in shown["urgent"] and "TB 93 %" in shown["urgent"]
+    assert "FLAGGED - suspected pneumonia" in shown["flagged"] and "Pneumonia 81 %" in shown["flagged"]
+    assert "NOT FLAGGED" in shown["normal"] and "This does not exclude disease." in shown["normal"]
+    assert "UNCERTAIN" in shown["uncertain"] and "Not a negative result." in shown["uncertain"].replace("  ", " ")
+    for text in shown.values():
+        assert "Research use only - not for diagnosis." in text
+        assert "weights 0123456789ab" in text
+        assert "Image 1 of 2: PA, series 1, image 1" in text
+
+
+def test_the_large_answer_reads_in_a_thumbnail() -> None:
+    ((_, top, _, bottom),) = [box for text, box in sheet(URGENT).canvas.written if text == "TB 93 %"]
+    assert bottom - top > 90
+
+
+def test_a_film_with_nothing_found_stays_gray_and_says_so() -> None:
+    drawn = sheet(NORMAL)
+    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60]  # above the names of the films
+    assert np.ptp(films[:, drawn.width // 2 + 10 :].astype(int), axis=2).max() == 0
+    caption = " ".join(text for text, _ in drawn.canvas.written)
+    assert "no region stands out" in caption
+    assert "where the model looked" not in caption
+
+
+def test_a_flagged_film_is_colored_where_the_map_is_strong_and_there_alone() -> None:
+    drawn = sheet(URGENT)
+    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60].astype(int)
+    color = np.ptp(films, axis=2) > 20
+    assert not color[:, : drawn.width // 2].any()
+    rows, columns = np.nonzero(color)
+    assert 0.02 < color.mean() < 0.1
+    assert columns.mean() > 0.8 * drawn.width and rows.mean() < 0.4 * drawn.strip
+    assert "Not a lesion outline." in " ".join(text for text, _ in drawn.canvas.written)
+
+
+def test_the_map_covers_the_whole_film_and_is_not_scaled_to_its_own_maximum() -> None:
+    gray = np.full((70, 70), 128, np.uint8)
+    assert overlay(gray, np.full((7, 7), FLOOR, np.float32))[1] == 0
+    assert overlay(gray, np.ones((7, 7), np.float32))[1] == pytest.approx(ALPHA)
+    weak, strong = (overlay(gray, heat_map(strength))[1] for strength in (0.5, 1.0))
+    assert 0 < weak < strong
+
+
+def test_a_map_is_laid_where_it_belongs() -> None:
+    cells = np.zeros((7, 7), np.float32)
+    cells[1, 5] = 1
+    rgb, _ = overlay(np.full((700, 700), 100, np.uint8), cells)
+    rows, columns = np.nonzero(np.ptp(rgb.astype(int), axis=2) > 30)
+    assert (rows.mean(), columns.mean()) == pytest.approx((150, 550), abs=5)
+
+
+def test_bars_are_highlighted_only_where_the_image_is_flagged() -> None:
+    above = prediction(Triage.UNCERTAIN, 0.2, 0.55, 0.25, spreads=(0.2, 0.2, 0.2))
+    for outcome, expected in ((FLAGGED, True), (above, False)):
+        pixels = np.asarray(sheet(outcome).canvas.image)[1030:, 760:1370].reshape(-1, 3)
+        assert bool((pixels == picture.BAR_ABOVE).all(axis=1).any()) == expected
+
+
+def test_the_picture_is_in_english_where_no_font_has_the_language_s_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canvas_module, "EAST_ASIAN_FONTS", ())
+    assert typeface_for("結核") is None
+    shown = " ".join(text for text, _ in sheet(URGENT, language="ja").canvas.written)
+    assert "URGENT - suspected tuberculosis" in shown and "Image 1 of 2" in shown
+    assert shown.isascii()
+
+
+def test_the_picture_is_in_japanese_where_a_font_has_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The metrics of any font do for this; whether letters look right is for eyes.
+    some_font = typeface_for("")
+    assert some_font is not None
+    monkeypatch.setattr(canvas_module, "EAST_ASIAN_FONTS", (Path("/nowhere.ttf"), some_font.regular))
+    shown = " ".join(text for text, _ in sheet(URGENT, language="ja").canvas.written)
+    assert "至急 - 結核の疑い" in shown
+
+
+def test_lines_break_at_blanks_and_between_east_asian_letters_but_not_before_a_full_stop() -> None:
+    typeface = typeface_for("")
+    assert typeface is not None
+    sheet_of_paper = Canvas(100, 100, (0, 0, 0), typeface)
+    assert sheet_of_paper.lines("one two three", sheet_of_paper.width_of("one two", 20), 20) == ["one two", "three"]
+    width = sheet_of_paper.width_of("結核の", 20)
+    assert sheet_of_paper.lines("結核の疑。", width, 20) == ["結核の", "疑。"]
+    assert sheet_of_paper.lines("unbreakable", 10, 20) == ["unbreakable"]
+
+
+def test_text_shrinks_until_it_fits_its_box() -> None:
+    typeface = typeface_for("")
+    assert typeface is not None
+    paper = Canvas(400, 200, (0, 0, 0), typeface)
+    paper.flow((10, 10, 390, 190), [("word " * 60, (255, 255, 255), False)], 60)
+    assert len(paper.written) > 3
+    assert max(bottom for _, (_, _, _, bottom) in paper.written) <= 190
+    assert max(right for _, (_, _, right, _) in paper.written) <= 390
+
+
+def test_shipped_fonts_come_with_their_licence() -> None:
+    folder = Path(canvas_module.__file__).with_name("fonts")
+    assert {path.name for path in folder.iterdir()} >= {"DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "LICENSE_DEJAVU"}
+
+
+def test_the_film_is_not_changed_by_drawing_it() -> None:
+    plane = chest(300, 260).copy()
+    before = plane.copy()
+    context = context_of(URGENT)
+    drawn = draw(context, context.study.images[0], plane)
+    assert np.array_equal(plane, before)
+    shown = drawn[:1024, : (drawn.shape[1] - 6) // 2, 0]
+    small = cv2.resize(shown, (260, 300), interpolation=cv2.INTER_AREA).astype(float) / 255
+    assert np.abs(small[:270] - plane[:270]).mean() < 0.01
