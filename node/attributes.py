@@ -12,6 +12,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.sequence import Sequence
+from pydicom.valuerep import PersonName
 
 # What pydicom and the decoders were seen to raise on mutated instances. OSError is pydicom's word for a sequence that
 # ends early, so nothing guarded by this may touch a file. MemoryError is not here: it speaks of this machine.
@@ -76,7 +77,7 @@ def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
 def _parts(value: Any) -> tuple[Any, ...]:
     if value is None or isinstance(value, bytes | Sequence | Dataset):
         return ()
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    if isinstance(value, Iterable) and not isinstance(value, str | PersonName):
         return tuple(value)
     return (value,)
 

@@ -114,7 +114,7 @@ REASONS = {
     Reason.MULTI_FRAME: _private("MULTI_FRAME", "Several frames in one object"),
     Reason.COLOR: _private("COLOR", "Color image"),
     Reason.NO_PIXELS: _private("NO_PIXELS", "No pixel data"),
-    Reason.UNSUPPORTED_PIXELS: _private("UNSUPPORTED_PIXELS", "Unsupported kind of pixel data"),
+    Reason.PIXEL_FORMAT: _private("PIXEL_FORMAT", "Unsupported kind of pixel data"),
     Reason.BROKEN_PIXELS: _private("BROKEN_PIXELS", "Damaged pixel data"),
     Reason.TOO_SMALL: _private("TOO_SMALL", "Image too small"),
     Reason.AGE_OUT_OF_RANGE: _private("AGE_OUT_OF_RANGE", "Patient age outside the range of the model"),

@@ -74,7 +74,7 @@ def decode(dataset: Dataset, frame: Frame) -> Words:
     Raises
     ------
     NotAssessable
-        UNSUPPORTED_PIXELS for a transfer syntax that is no still image, BROKEN_PIXELS for pixel data that no
+        PIXEL_FORMAT for a transfer syntax that is no still image, BROKEN_PIXELS for pixel data that no
         decoder understands or that does not fill the image.
 
     References
@@ -95,7 +95,7 @@ def transfer_syntax(dataset: Dataset) -> str:
     if stated:
         return stated
     if dataset["PixelData"].is_undefined_length:
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "no transfer syntax")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "no transfer syntax")
     return _BIG_ENDIAN if dataset.original_encoding[1] is False else "1.2.840.10008.1.2.1"
 
 
@@ -119,7 +119,7 @@ def _as_words(data: bytes | bytearray, frame: Frame) -> Words:
 def _encapsulated(dataset: Dataset, frame: Frame, syntax: str) -> Words:
     family = _FAMILIES.get(syntax)
     if family is None:
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "transfer syntax")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "transfer syntax")
     try:
         stream = get_frame(dataset["PixelData"].value, 0, number_of_frames=1)
         family.check(stream, frame)

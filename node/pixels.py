@@ -130,7 +130,7 @@ def read_dicom(source: str | Path | Dataset) -> Plane:
     Raises
     ------
     NotAssessable
-        NO_PIXELS, COLOR, MULTI_FRAME, UNSUPPORTED_PIXELS or BROKEN_PIXELS. No damage to the instance raises anything
+        NO_PIXELS, COLOR, MULTI_FRAME, PIXEL_FORMAT or BROKEN_PIXELS. No damage to the instance raises anything
         else; MemoryError and OSError speak of this machine and pass.
 
     References
@@ -175,7 +175,7 @@ _COLOR = {
 
 def _check_pixel_data(dataset: Dataset) -> None:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "floating point pixels")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "floating point pixels")
     data = value_of(dataset, "PixelData")
     if not data:
         raise NotAssessable(Reason.NO_PIXELS)
@@ -189,17 +189,17 @@ def _frame(dataset: Dataset) -> Frame:
         raise NotAssessable(Reason.BROKEN_PIXELS, "no rows or columns")
     bits_allocated = whole(dataset, "BitsAllocated")
     if bits_allocated not in (8, 16):
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "bits allocated")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "bits allocated")
     frame = Frame(rows, columns, bits_allocated)
     if frame.size_bytes > MAXIMUM_BYTES:
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "too large")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "too large")
     return frame
 
 
 def _samples(dataset: Dataset) -> Samples:
     photometric = text(dataset, "PhotometricInterpretation").upper()
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise NotAssessable(Reason.UNSUPPORTED_PIXELS, "photometric interpretation")
+        raise NotAssessable(Reason.PIXEL_FORMAT, "photometric interpretation")
     allocated = whole(dataset, "BitsAllocated") or 0
     bits_stored = whole(dataset, "BitsStored") or 0
     if not 1 <= bits_stored <= allocated:

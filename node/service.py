@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from node import log
@@ -28,6 +29,7 @@ from node.errors import BundleError, ConfigError, NodeError
 ROLES = ("receive", "work", "web")
 # sysexits.h EX_CONFIG: a role that ends so waits for a person, and starting it again would not help.
 EXIT_CONFIG = 78
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A role that dies is started again after 1 s, 2 s, 4 s ... 60 s; one that ran for a minute begins anew.
 LONGEST_PAUSE_S = 60.0
 STEADY_AFTER_S = 60.0
@@ -51,23 +53,28 @@ def serve(settings: Settings, role: str) -> None:
         When a person must act before it can start.
     """
     log.open_log(role)
-    stopped = _stop_on_signals()
     with _sole(settings.spool.folder, role) as announce:
-        if role == "receive":
-            _receive(settings, stopped, announce)
-        elif role == "work":
-            _work(settings, stopped, announce)
-        else:
-            _web(settings, stopped, announce)
+        {"receive": _receive, "work": _work, "web": _web}[role](settings, announce)
 
 
 def run_role(settings: Settings, role: str) -> None:
     """Run one role as a whole process: a mistake ends it with a message and an exit status that says who acts next."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # not the supervisor's own handlers, which a fork brings along
     try:
-        serve(settings, role)
+        with contextlib.ExitStack() as fate:
+            fate.push(_failed)
+            serve(settings, role)
     except NodeError as error:
         print(f"cxr-node {role}: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CONFIG if isinstance(error, ConfigError | BundleError) else 1) from None
+
+
+def _failed(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    """End the process at a fault that nobody foresaw, without its text, which may hold a patient's data."""
+    if kind is not None and not issubclass(kind, NodeError | SystemExit):
+        log.failed(kind, error, trace)
+        raise SystemExit(1)
 
 
 class RoleError(NodeError):
@@ -87,17 +94,18 @@ class _Announce:
         self._path.unlink(missing_ok=True)
 
 
-def _receive(settings: Settings, stopped: threading.Event, announce: _Announce) -> None:
+def _receive(settings: Settings, announce: _Announce) -> None:
     from node.receive import Receiver
     from node.spool import Spool
 
+    stopped = _stop_on_signals()
     receiver = Receiver(settings, Spool(settings.spool.folder))
     announce(host=settings.listen.host, port=receiver.start())
     stopped.wait()
     receiver.stop()
 
 
-def _work(settings: Settings, stopped: threading.Event, announce: _Announce) -> None:
+def _work(settings: Settings, announce: _Announce) -> None:
     from node.bundle import load
     from node.deliver import StorageSCU
     from node.spool import Spool
@@ -111,6 +119,8 @@ def _work(settings: Settings, stopped: threading.Event, announce: _Announce) -> 
         from node.workflow import Desk
 
         reader = Reader(bundle, settings.model.device)
+    # Before this a signal ends the process at once: nothing is in work, and the imports would not heed an event.
+    stopped = _stop_on_signals()
     title, keep = settings.listen.ae_title, spool.outbox.write_commitment
     destinations = {d.name: StorageSCU(d, title, keep) for d in settings.destinations}
     desk = Desk(Journey(settings, spool, bundle, reader, destinations))
@@ -121,9 +131,10 @@ def _work(settings: Settings, stopped: threading.Event, announce: _Announce) -> 
     desk.close()
 
 
-def _web(settings: Settings, stopped: threading.Event, announce: _Announce) -> None:
+def _web(settings: Settings, announce: _Announce) -> None:
     from node.web.server import StatusServer
 
+    stopped = _stop_on_signals()
     server = StatusServer(settings)
     announce(host=settings.web.host, port=server.start())
     stopped.wait()
@@ -133,7 +144,7 @@ def _web(settings: Settings, stopped: threading.Event, announce: _Announce) -> N
 def _stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM, SIGINT, or the end of the supervising process sets."""
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stopped.set())
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -163,8 +174,10 @@ def _sole(folder: Path, role: str) -> Iterator[_Announce]:
     try:
         _lock(descriptor, folder, role)
         announce.clear()
-        yield announce
-        announce.clear()
+        try:
+            yield announce
+        finally:
+            announce.clear()
     finally:
         os.close(descriptor)
 
@@ -211,23 +224,31 @@ class Supervisor:
         RoleError
             When a role ended with a mistake of configuration; it has said which.
         """
-        self.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: self._stopped.set())
         try:
+            self.start()
             while not self._stopped.wait(0.1):
                 self.look_after()
         finally:
             self.stop()
 
     def start(self) -> None:
-        """Start every role, the receiver with both hands free: the worker's imports would slow its own."""
+        """Start every role, the receiver with both hands free: the worker's imports would slow its own.
+
+        Raises
+        ------
+        RoleError
+            When the first cannot run until a person has acted.
+        """
         first, *others = self._roles
         self._start(first)
         ready = self._settings.spool.folder / "run" / f"{first}.json"
         deadline = time.monotonic() + FIRST_READY_WITHIN_S
         while not ready.exists() and self._children[first].exitcode is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+            if self._stopped.wait(0.01):
+                return
+        self.look_after()
         for role in others:
             self._start(role)
 

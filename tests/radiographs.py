@@ -3,8 +3,9 @@
 import struct
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -69,6 +70,18 @@ def encoded(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian)
     data: bytes | None = encode(dataset, uid.is_implicit_VR, uid.is_little_endian, uid.is_deflated)
     assert data is not None
     return data
+
+
+def write_file(path: Path, dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> Path:
+    """Write a Part 10 file in any transfer syntax; pixel data must be encapsulated where that asks for it."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(transfer_syntax_uid), "1.2.3"
+    with path.open("wb") as file:
+        file.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(file, meta)
+        file.write(encoded(dataset, transfer_syntax_uid))
+    return path
 
 
 def element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:

@@ -162,3 +162,28 @@ def test_nobody_else_may_look(agenda, tmp_path):
     agenda.park(DELIVER, "Parked", "why")
     for path in (tmp_path / "spool").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_worker_that_died_at_a_task_is_counted_under_the_same_supervisor_alone(agenda):
+    assert agenda.claim(READ, "supervisor 1") == 0
+    assert agenda.claim(READ, "supervisor 1") == 1
+    assert agenda.claim(READ, "supervisor 2") == 1
+    assert agenda.claim(READ, "supervisor 2") == 2
+
+
+def test_a_worker_that_lived_to_the_end_of_a_task_leaves_no_suspicion(agenda):
+    agenda.claim(READ, "supervisor 1")
+    agenda.unclaim(READ)
+    agenda.unclaim(READ)
+    assert agenda.claim(READ, "supervisor 1") == 0
+
+
+def test_a_death_at_one_task_says_nothing_of_another(agenda):
+    agenda.claim(READ, "supervisor 1")
+    assert agenda.claim(DELIVER, "supervisor 1") == agenda.claim(READ.next, "supervisor 1") == 0
+
+
+def test_a_claim_is_no_task(agenda):
+    agenda.claim(READ, "supervisor 1")
+    assert states_of(agenda, READ) == []
+    assert agenda.generations() == set()

@@ -253,7 +253,7 @@ def test_a_color_stream_in_a_gray_image_is_color():
 )
 def test_video_referenced_and_unknown_transfer_syntaxes_are_not_supported(syntax):
     words, stream = stream_of(JPEG_2000)
-    assert reason_of(encapsulated(words, 12, syntax, stream)) is Reason.UNSUPPORTED_PIXELS
+    assert reason_of(encapsulated(words, 12, syntax, stream)) is Reason.PIXEL_FORMAT
 
 
 def test_encapsulated_pixel_data_without_a_transfer_syntax_are_not_supported():
@@ -261,7 +261,7 @@ def test_encapsulated_pixel_data_without_a_transfer_syntax_are_not_supported():
     dataset = encapsulated(words, 12, JPEG_2000, stream)
     dataset["PixelData"].is_undefined_length = True
     del dataset.file_meta
-    assert reason_of(dataset) is Reason.UNSUPPORTED_PIXELS
+    assert reason_of(dataset) is Reason.PIXEL_FORMAT
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom's, about the damage

@@ -432,12 +432,12 @@ def test_signed_values_are_read_with_and_without_sign_extension(extended):
         ({"PixelData": bytes(ROWS * COLUMNS * 2)}, Reason.BROKEN_PIXELS),
         ({"Rows": 0}, Reason.BROKEN_PIXELS),
         ({"Columns": None}, Reason.BROKEN_PIXELS),
-        ({"Rows": 65535, "Columns": 65535}, Reason.UNSUPPORTED_PIXELS),
-        ({"BitsAllocated": 32}, Reason.UNSUPPORTED_PIXELS),
-        ({"BitsAllocated": 1}, Reason.UNSUPPORTED_PIXELS),
-        ({"BitsAllocated": None}, Reason.UNSUPPORTED_PIXELS),
-        ({"PhotometricInterpretation": None}, Reason.UNSUPPORTED_PIXELS),
-        ({"PhotometricInterpretation": "GRAY"}, Reason.UNSUPPORTED_PIXELS),
+        ({"Rows": 65535, "Columns": 65535}, Reason.PIXEL_FORMAT),
+        ({"BitsAllocated": 32}, Reason.PIXEL_FORMAT),
+        ({"BitsAllocated": 1}, Reason.PIXEL_FORMAT),
+        ({"BitsAllocated": None}, Reason.PIXEL_FORMAT),
+        ({"PhotometricInterpretation": None}, Reason.PIXEL_FORMAT),
+        ({"PhotometricInterpretation": "GRAY"}, Reason.PIXEL_FORMAT),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, Reason.COLOR),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, Reason.COLOR),
         ({"SamplesPerPixel": 3}, Reason.COLOR),
@@ -452,7 +452,7 @@ def test_what_is_no_gray_film_is_refused_with_its_reason(change, reason):
 def test_floating_point_pixels_are_not_supported():
     dataset = twelve_bit(PixelData=None)
     dataset.FloatPixelData = np.zeros((ROWS, COLUMNS), np.float32).tobytes()
-    assert reason_of(dataset) is Reason.UNSUPPORTED_PIXELS
+    assert reason_of(dataset) is Reason.PIXEL_FORMAT
 
 
 @pytest.mark.parametrize("value", [0, 700, 4095])

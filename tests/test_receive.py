@@ -641,7 +641,9 @@ class Process:
 
     def __init__(self, folder):
         self.config, self.said = folder / "node.yaml", folder / "said"
-        self.config.write_text(f"listen: {{port: 0}}\nspool: {{folder: {folder}/spool}}\nstudy: {{settle_s: 0.1}}\n")
+        self.config.write_text(
+            f"listen: {{port: 0}}\nspool: {{folder: {folder}/spool}}\nstudy: {{settle_s: 0.1, quiet_s: 0.2}}\n"
+        )
         command = [sys.executable, "-m", "node", "serve", "--role", "receive", "--config", str(self.config)]
         with self.said.open("wb") as output:
             self.process = subprocess.Popen(command, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
-from tests.validators import dciodvfy_errors
 
 from node.archive import Archive
 from node.durable import key_of
 from tests.journeys.films import as_new_study, file_of
 from tests.peers import HOST, Orthanc, StoreSCP, free_port, require_peer, storescu, wait_until
 from tests.running import AE_TITLE, RunningNode, cxr_node
+from tests.validators import dciodvfy_errors
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 

@@ -14,13 +14,13 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     SecondaryCaptureImageStorage,
 )
-from tests.validators import dciodvfy_errors, dsr2html
 
 from node.durable import key_of
 from tests.journeys.films import SAMPLES, as_new_study, file_of
 from tests.peers import HOST, Instance, Orthanc, require_peer, storescu
 from tests.running import AE_TITLE, RunningNode, study_uid, values
 from tests.syntaxes import SYNTAXES, in_transfer_syntax
+from tests.validators import dciodvfy_errors, dsr2html
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
