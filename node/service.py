@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -141,9 +142,28 @@ def _web(settings: Settings, announce: _Announce) -> None:
     server.stop()
 
 
-def _stop_on_signals() -> threading.Event:
+class _Event:
+    """An event that a signal handler may set: ``threading.Event`` is locked for good where the signal meets its wait."""
+
+    def __init__(self) -> None:
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        self._tokens.put(None)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the event is set, which it stays; tell whether it is."""
+        try:
+            self._tokens.get(timeout=timeout_s)
+        except Empty:
+            return False
+        self.set()
+        return True
+
+
+def _stop_on_signals() -> _Event:
     """Return an event that SIGTERM, SIGINT, or the end of the supervising process sets."""
-    stopped = threading.Event()
+    stopped = _Event()
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stopped.set())
     parent = multiprocessing.parent_process()
@@ -152,7 +172,7 @@ def _stop_on_signals() -> threading.Event:
     return stopped
 
 
-def _stop_with(parent: Any, stopped: threading.Event) -> None:
+def _stop_with(parent: Any, stopped: _Event) -> None:
     """Wait for the end of the supervising process, even a violent one: its roles must not outlive it."""
     parent.join()
     stopped.set()
@@ -214,7 +234,7 @@ class Supervisor:
         self._started: dict[str, float] = {}
         self._due: dict[str, float] = {}
         self._pauses = dict.fromkeys(roles, 1.0)
-        self._stopped = threading.Event()
+        self._stopped = _Event()
 
     def run(self) -> None:
         """Start the roles and keep them running until a signal, or until a role needs a person.

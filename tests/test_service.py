@@ -181,6 +181,21 @@ def test_the_lock_and_the_announcement_are_this_users_alone(tmp_path):
     assert modes == {"run": "0o700", "work.lock": "0o600", "work.json": "0o600"}
 
 
+def test_an_event_is_not_locked_where_a_signal_meets_its_own_wait():
+    """The signal comes at every moment of the wait, for some thousand times."""
+    event = service._Event()
+    assert event.wait(0) is False
+    before = signal.signal(signal.SIGALRM, lambda *_: event.set())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0003)
+        for _ in range(5000):
+            event.wait(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert event.wait() is event.wait(0) is True
+
+
 # A role by itself
 
 
@@ -268,9 +283,8 @@ def test_all_roles_end_when_the_supervisor_is_told(running, number):
 
 
 def test_a_supervisor_told_to_end_while_it_starts_ends_its_roles_too(running):
-    slow = "import node.service, time\nserve = node.service.serve\n"
-    slow += "node.service._receive = lambda settings, stopped, announce: stopped.wait()"
-    node = running(f"{slow}{SUPERVISE}", "receive", "web")
+    slow = "import time, node.receive\nnode.receive.Receiver.start = lambda self: time.sleep(3)\n"
+    node = running(f"{slow}node.receive.Receiver.stop = lambda self: None\n{SUPERVISE}", "receive", "web")
     wait_until(lambda: (node.folder / "spool" / "run" / "receive.lock").exists())
     assert node.end() == 0
     assert not held(node.folder / "spool", "receive")
@@ -293,11 +307,15 @@ def test_roles_do_not_outlive_a_supervisor_that_is_killed_and_the_node_starts_ag
 
 def test_a_role_that_needs_a_person_ends_all_of_them(running):
     with socket.create_server((HOST, 0)) as holder:
-        node = running(SUPERVISE, "web", "receive", listen={"port": holder.getsockname()[1]})
+        node = running(SUPERVISE, "receive", "web", web={"port": holder.getsockname()[1]})
         assert node.process.wait(60) == 1
     said = node.said.read_text()
-    assert said.count("cannot listen on 127.0.0.1") == 1
-    assert not held(node.folder / "spool", "web")
+    assert said.count("cxr-node web: ") == 1
+    assert [line["event"] for line in node.lines() if line["event"].startswith("listener")] == [
+        "listener.opened",
+        "listener.closed",
+    ]
+    assert "Traceback" not in said
 
 
 def test_where_the_first_role_needs_a_person_no_other_is_started(running):

@@ -51,7 +51,7 @@ def _as_new_study(path: Path, folder: Path) -> Path:
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
+        implicit, _ = dataset.original_encoding
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"
     out = folder / path.name
     dataset.save_as(out, enforce_file_format=True)
