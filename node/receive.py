@@ -14,6 +14,7 @@ import io
 import socket
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -178,6 +179,7 @@ class _SharedContexts(list[PresentationContext]):
         return self
 
 
+@cache
 def _contexts() -> _SharedContexts:
     """Return the presentation contexts that are accepted."""
     commitment = build_context(StorageCommitmentPushModel)

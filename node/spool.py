@@ -143,8 +143,7 @@ class Spool:
             held = next((path for other in Kind if (path := study / f"{instance_key}.{other}.dcm").exists()), None)
             if held is None:
                 make_folder(study)
-                # A link, not a rename, which would replace.
-                os.link(incoming, study / f"{instance_key}.{kind}.dcm")
+                incoming.rename(study / f"{instance_key}.{kind}.dcm")
         if held is not None and not filecmp.cmp(incoming, held, shallow=False):
             raise CannotUnderstand("SOP Instance UID is held with other content")
         # For what was held, too: who brought it may not have come this far yet.

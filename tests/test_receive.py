@@ -677,7 +677,7 @@ def test_no_word_of_a_patient_is_said_of_whole_or_broken_instances(process):
     odd = radiograph(PatientBirthDate=None)
     odd.add_new("PatientBirthDate", "LO", "15/02/1961 " + PATIENT["PatientName"])
     odd_data = encoded(odd).replace(b"\x10\x00\x30\x00LO", b"\x10\x00\x30\x00DA")
-    with associated(process.port) as association:
+    with associated(process.port, calling="MODALITY 9") as association:
         statuses = [send(association, each, whole.SOPInstanceUID).Status for each in (data, *broken)]
         statuses.append(send(association, odd_data, odd.SOPInstanceUID).Status)
         statuses.append(send(association, encoded(radiograph()), whole.SOPInstanceUID).Status)
@@ -693,21 +693,14 @@ def test_no_word_of_a_patient_is_said_of_whole_or_broken_instances(process):
     assert events.count("instance.refused") == 7
     assert events.count("association.rejected") == 1
     assert events[-1] == "listener.closed"
+    refusal = next(line for line in process.lines() if line["event"] == "instance.refused")
+    assert (refusal["status"], refusal["calling"], refusal["address"]) == ("0xC210", "MODALITY 9", HOST)
+    assert (refusal["level"], refusal["reason"]) == ("warning", f"a value overruns its place at byte {len(data) - 128}")
     said = process.text()
     words = [*PATIENT.values(), *PATIENT["PatientName"].split("^"), "15/02/1961", "xxxx", "yyyy"]
     assert not [word for word in words if word in said]
     uids = [whole.SOPInstanceUID, whole.StudyInstanceUID, whole.SeriesInstanceUID, odd.SOPInstanceUID]
     assert not [uid for uid in uids if uid in said]
-
-
-def test_a_refusal_is_said_with_its_status_its_reason_and_who_sent_it(process):
-    with associated(process.port, calling="MODALITY 9") as association:
-        send(association, b"broken", "1.2.3")
-    wait_until(lambda: "instance.refused" in process.text())
-    (line,) = (line for line in process.lines() if line["event"] == "instance.refused")
-    assert line["level"] == "warning"
-    assert (line["status"], line["calling"], line["address"]) == ("0xC210", "MODALITY 9", HOST)
-    assert line["reason"] == "the data set is cut short at byte 0"
 
 
 def test_a_process_with_an_open_association_stops_when_it_is_told(process):
@@ -717,14 +710,3 @@ def test_a_process_with_an_open_association_stops_when_it_is_told(process):
     assert process.stop() == 0
     silent.close()
     wait_until(lambda: association.is_aborted)
-
-
-def test_a_process_whose_port_is_taken_says_so_and_waits_for_a_person(tmp_path):
-    with socket.create_server((HOST, 0)) as holder:
-        config = tmp_path / "node.yaml"
-        config.write_text(f"listen: {{port: {holder.getsockname()[1]}}}\n")
-        command = [sys.executable, "-m", "node", "serve", "--role", "receive", "--config", str(config)]
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 78
-    assert "Stop the program that holds the port" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -272,7 +272,7 @@ def test_a_role_that_is_killed_comes_back_and_takes_what_is_sent(running):
     assert node.end() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_all_roles_end_when_the_supervisor_is_told(running, number):
     node = running(SUPERVISE, "receive", "web").ready("receive", "web")
     pids = [node.pid("receive"), node.pid("web")]
@@ -282,6 +282,7 @@ def test_all_roles_end_when_the_supervisor_is_told(running, number):
     assert "Traceback" not in node.said.read_text()
 
 
+@pytest.mark.slow
 def test_a_supervisor_told_to_end_while_it_starts_ends_its_roles_too(running):
     slow = "import time, node.receive\nnode.receive.Receiver.start = lambda self: time.sleep(3)\n"
     node = running(f"{slow}node.receive.Receiver.stop = lambda self: None\n{SUPERVISE}", "receive", "web")
@@ -292,6 +293,7 @@ def test_a_supervisor_told_to_end_while_it_starts_ends_its_roles_too(running):
     assert "Traceback" not in node.said.read_text()
 
 
+@pytest.mark.slow
 def test_roles_do_not_outlive_a_supervisor_that_is_killed_and_the_node_starts_again(running):
     node = running(SUPERVISE, "receive", "web").ready("receive", "web")
     pids = [node.pid("receive"), node.pid("web")]
@@ -325,6 +327,7 @@ def test_where_the_first_role_needs_a_person_no_other_is_started(running):
     assert not (node.folder / "spool" / "run" / "web.lock").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_a_role_cannot_run_and_exits_with_one(tmp_path):
     with socket.create_server((HOST, 0)) as holder:
         config = tmp_path / "node.yaml"

@@ -244,7 +244,7 @@ def test_whoever_finds_an_instance_held_waits_until_it_is_durable(spool, monkeyp
 # A disk that does not take it
 
 
-@pytest.mark.parametrize("step", ["fsync", "link", "open"])
+@pytest.mark.parametrize("step", ["fsync", "rename", "open"])
 def test_a_full_disk_is_out_of_resources_and_leaves_no_file(spool, monkeypatch, step):
     monkeypatch.setattr(os, step, no_space)
     with pytest.raises(OutOfResources) as refused:
@@ -669,9 +669,9 @@ os.write(2, b"SETTLED\\n")
 spool.write_results(task.study_key, task.generation, {"viewer/01-report/0.dcm": b"report", "viewer/02-map/0.dcm": b"map"})
 os.write(2, b"WRITTEN\\n")
 """
-CALLS = "openat,open,write,fsync,fdatasync,link,linkat,rename,renameat,renameat2,mkdir,mkdirat"
+CALLS = "openat,open,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
 TAKE_FILE = [("open", "incoming/*.part"), ("write", "incoming/*.part"), ("fsync", "incoming/*.part")]
-NAME_IT = [("link", "studies/*/*.image.dcm"), ("fsync", "studies/*")]
+NAME_IT = [("rename", "studies/*/*.image.dcm"), ("fsync", "studies/*")]
 NEW_STUDY = [("mkdir", "studies/*"), ("fsync", "studies")]
 
 
@@ -699,7 +699,7 @@ def step_of(line, folder):
     paths = re.findall(rf'[<"]{folder}/?([^>"]*)[>"]', call[3]) if call else []
     if not paths or (call[1] == "open" and "O_CREAT" not in line):
         return None
-    # A link or rename has two paths, the new one last; an opened file has its path at the end once more.
+    # A rename has two paths, the new one last; an opened file has its path at the end once more.
     return call[1], re.sub(r"\b[0-9a-f]{16,}\b", "*", paths[-1])
 
 
