@@ -35,6 +35,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LONGEST_PAUSE_S = 60.0
 STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 20.0
+HEED_SIGNALS_EVERY_S = 0.5
 FIRST_READY_WITHIN_S = 5.0
 # A node that was killed leaves its lock at once; its orphaned roles leave theirs within a second or two.
 LOCK_WITHIN_S = 15.0
@@ -102,7 +103,7 @@ def _receive(settings: Settings, announce: _Announce) -> None:
     stopped = _stop_on_signals()
     receiver = Receiver(settings, Spool(settings.spool.folder))
     announce(host=settings.listen.host, port=receiver.start())
-    stopped.wait()
+    stopped.wait_for_it()
     receiver.stop()
 
 
@@ -128,7 +129,7 @@ def _work(settings: Settings, announce: _Announce) -> None:
     desk.open()
     announce(device=reader.device)
     log.event("model.ready", model=bundle.identity.version, device=reader.device)
-    stopped.wait()
+    stopped.wait_for_it()
     desk.close()
 
 
@@ -138,7 +139,7 @@ def _web(settings: Settings, announce: _Announce) -> None:
     stopped = _stop_on_signals()
     server = StatusServer(settings)
     announce(host=settings.web.host, port=server.start())
-    stopped.wait()
+    stopped.wait_for_it()
     server.stop()
 
 
@@ -151,7 +152,7 @@ class _Event:
     def set(self) -> None:
         self._tokens.put(None)
 
-    def wait(self, timeout_s: float | None = None) -> bool:
+    def wait(self, timeout_s: float) -> bool:
         """Wait until the event is set, which it stays; tell whether it is."""
         try:
             self._tokens.get(timeout=timeout_s)
@@ -159,6 +160,14 @@ class _Event:
             return False
         self.set()
         return True
+
+    def wait_for_it(self) -> None:
+        """Wait until the event is set.
+
+        In short waits: the system may hand a signal to any thread, and the handler runs only once this one wakes up.
+        """
+        while not self.wait(HEED_SIGNALS_EVERY_S):
+            pass
 
 
 def _stop_on_signals() -> _Event:

@@ -94,15 +94,18 @@ def run(story: str, folder: Path, lines: int) -> bool:
     spool = Spool(folder / "spool")
     sys.addaudithook(note_change)
     sys.settrace(trace)
-    STORIES[story](spool, lambda word: os.write(done, f"{word}\n".encode()))
+
+    def note_done(word: str) -> None:
+        os.write(done, f"{word}\n".encode())
+
+    STORIES[story](spool, note_done)
     os._exit(0)
 
 
 def main() -> None:
     story, folder = sys.argv[1], Path(sys.argv[2])
-    os.fsync = lambda descriptor: (
-        None
-    )  # a kill loses nothing of the page cache; what a power cut loses is not shown here
+    # A kill loses nothing of the page cache; what a power cut loses is not shown here.
+    os.fsync = lambda fd: None
     lines = 0
     finished = False
     while not finished:

@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset, FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
@@ -38,7 +39,7 @@ BARE = {
 STUDY_UID = "1.2.826.0.1.3680043.10.1.1"
 
 
-def radiograph(study_instance_uid: str = STUDY_UID, side_px: int = 8, **changes: object) -> Dataset:
+def radiograph(study_instance_uid: str = STUDY_UID, side_px: int = 8, **changes: Any) -> Dataset:
     """Build a small CR image, 16 bits a pixel; a change to None takes an attribute away."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"

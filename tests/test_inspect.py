@@ -177,6 +177,7 @@ def test_an_instance_without_pixel_data_is_taken():
         ({"SamplesPerPixel": None}, 128),
         ({"BitsAllocated": 1}, 8),
         ({"BitsAllocated": 1, "Rows": 3, "Columns": 3}, 2),
+        ({"BitsAllocated": 1, "Rows": 17, "Columns": 1}, 4),
         ({"BitsAllocated": 8}, 64),
         ({"BitsAllocated": 12}, 96),
         ({"BitsAllocated": 32}, 256),

@@ -468,6 +468,13 @@ def test_own_results_that_come_back_are_stored_and_make_no_task(node):
     assert len(node.spool.agenda.tasks("todo")) == 1
 
 
+def test_own_results_that_come_back_do_not_hold_up_a_study(tmp_path):
+    with receiving(tmp_path / "spool", settle_s=0.5, quiet_s=600) as node:
+        bring(node.port, radiograph())
+        bring(node.port, radiograph(Manufacturer=MANUFACTURER, ManufacturerModelName=MODEL_NAME))
+        wait_until(todo(node, STUDY_UID))
+
+
 def test_a_study_that_a_full_disk_could_not_settle_is_settled_when_there_is_room(tmp_path, monkeypatch):
     monkeypatch.setattr(receive, "SETTLE_AGAIN_S", 0.01)
     with receiving(tmp_path / "spool", settle_s=0.05, quiet_s=0.05) as node:

@@ -245,10 +245,12 @@ def test_the_exit_status_says_whether_a_new_start_may_help(tmp_path, monkeypatch
 
 def test_a_fault_that_nobody_foresaw_ends_a_role_without_its_text(running):
     fault = f"import node.receive\ndef fail(self): raise ValueError({SECRET!r})\nnode.receive.Receiver.start = fail"
-    node = running(RUN_ROLE.format(fault), "receive")
-    assert node.process.wait(60) == 1
-    (line,) = node.lines()
-    assert (line["event"], line["error"], line["role"]) == ("process.failed", "ValueError", "receive")
+    node = running(f"{fault}\n{SUPERVISE}", "receive")
+    wait_until(lambda: "process.died" in node.said.read_text())
+    assert node.end() == 0
+    failed, died, *_ = node.lines()
+    assert (failed["event"], failed["error"], failed["role"]) == ("process.failed", "ValueError", "receive")
+    assert (died["event"], died["process"], died["code"]) == ("process.died", "receive", 1)
     assert SECRET not in node.said.read_text()
     assert "Traceback" not in node.said.read_text()
 
@@ -448,11 +450,14 @@ def test_a_role_that_needs_a_person_is_not_started_again(supervisor):
     assert done.count("start work") == 1
 
 
-def test_a_stopped_supervisor_starts_nothing_that_was_due(supervisor):
+def test_a_stopped_supervisor_starts_nothing_that_was_due(supervisor, monkeypatch):
     supervisor, done = supervisor
+    clock = [1000.0]
+    monkeypatch.setattr(service.time, "monotonic", lambda: clock[0])
     supervisor.start()
     supervisor._children["work"].exitcode = 1
     supervisor.look_after()
     supervisor.stop()
+    clock[0] += 100
     supervisor.look_after()
     assert done.count("start work") == 1

@@ -119,8 +119,9 @@ def test_one_association_of_several_still_open_keeps_the_study_waiting(clock):
     settler = idle()
     settler.arrived("a", 1)
     settler.arrived("a", 2)
+    clock.now_s += 1
     settler.released(1)
-    clock.now_s += 3
+    clock.now_s += 2
     assert due_in_s(settler, clock) == 2.0
     settler.released(2)
     assert due_in_s(settler, clock) == 5.0

@@ -137,6 +137,13 @@ def test_other_content_under_a_uid_that_is_held_is_refused_and_the_first_stays(s
     assert [*files(spool.folder).values()] == [CONTENT]
 
 
+def test_content_is_compared_and_not_its_length_and_time(spool, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: os.utime(descriptor, (1000, 1000)))
+    take(spool)
+    with pytest.raises(CannotUnderstand):
+        take(spool, content=CONTENT[::-1])
+
+
 def test_one_instance_uid_in_two_studies_is_two_instances(spool):
     assert take(spool)
     assert take(spool, study="1.2.3", content=b"other")

@@ -81,10 +81,10 @@ def passes(data, transfer_syntax_uid=ExplicitVRLittleEndian, wanted=()):
     return walk(data, transfer_syntax_uid, frozenset(wanted))
 
 
-def nested(depth, length=UNDEFINED_LENGTH):
+def nested(depth, innermost=b""):
     """Sequences in each other, of undefined length."""
-    opening = element(REFERENCED_IMAGES, b"SQ", b"", length) + implicit(ITEM, b"", length)
-    return opening * depth + (implicit(ITEM_DELIMITER, b"") + implicit(SEQUENCE_DELIMITER, b"")) * depth
+    opening = element(REFERENCED_IMAGES, b"SQ", b"", UNDEFINED_LENGTH) + implicit(ITEM, b"", UNDEFINED_LENGTH)
+    return opening * depth + innermost + (implicit(ITEM_DELIMITER, b"") + implicit(SEQUENCE_DELIMITER, b"")) * depth
 
 
 # What real files say
@@ -291,7 +291,10 @@ def test_sequences_pass_with_explicit_and_undefined_lengths(transfer_syntax_uid,
 
 def test_sequences_nest_to_the_limit_and_no_deeper():
     passes(nested(DEPTH_LIMIT))
-    assert refused(nested(DEPTH_LIMIT + 1)) == "the data set is nested too deeply"
+    empty = element(REFERENCED_IMAGES, b"SQ", b"")
+    passes(nested(DEPTH_LIMIT - 1, empty))
+    for data in (nested(DEPTH_LIMIT, empty), nested(DEPTH_LIMIT + 1)):
+        assert refused(data) == "the data set is nested too deeply"
 
 
 def test_twenty_thousand_sequences_in_each_other_are_refused_without_being_followed():
