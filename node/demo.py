@@ -26,6 +26,7 @@ from node.config import load
 from node.durable import key_of, read_json
 from node.errors import NodeError
 from node.report import page
+from node.report.words import percent
 from node.samples import SampleStudy, studies
 from node.send import send
 from node.service import Supervisor
@@ -190,7 +191,7 @@ def _percents(reading: StudyReading) -> Iterator[str]:
             yield "-"
         else:
             finding = leading.prediction.of(label)
-            yield f"{100 * finding.probability:.0f} %{'*' if finding.above else ''}"
+            yield f"{percent(finding.probability, finding.cut_off)}{'*' if finding.above else ''}"
 
 
 class _Renderer:
