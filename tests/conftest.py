@@ -1,1 +1,44 @@
 """Fixtures shared by all tests."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from socketserver import BaseServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.peers import wait_until
+
+if TYPE_CHECKING:
+    from tests.senders import Node
+
+
+@pytest.fixture
+def node(tmp_path: Path, quick_to_stop: None, all_threads_end: None) -> Iterator["Node"]:
+    """Run a receiver."""
+    from tests.senders import receiving  # here alone: most tests need no network
+
+    with receiving(tmp_path / "spool") as running:
+        yield running
+
+
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare many instances their time on the disk: that each is durable is shown elsewhere."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def quick_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pynetdicom look every hundredth of a second whether its server is to stop, not every half."""
+    monkeypatch.setattr(BaseServer.serve_forever, "__defaults__", (0.01,))
+
+
+@pytest.fixture
+def all_threads_end() -> Iterator[None]:
+    """Fail where a thread outlives the test."""
+    before = set(threading.enumerate())
+    yield
+    wait_until(lambda: set(threading.enumerate()) <= before, 10, "the end of all threads")

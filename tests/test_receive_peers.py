@@ -45,12 +45,6 @@ COMPRESSED = {
 }
 
 
-@pytest.fixture
-def node(tmp_path):
-    with receiving(tmp_path / "spool") as running:
-        yield running
-
-
 def transfer_syntax_of(path):
     return split(path)[0]
 

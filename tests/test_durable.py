@@ -1,0 +1,67 @@
+"""Files and folders that are whole or not there, and this user's alone."""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from node import durable
+from node.durable import key_of, make_folder, read_json, write_json, write_new
+from tests.spools import files, no_space
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+def test_a_new_folder_and_its_new_parents_are_this_users_alone(tmp_path):
+    make_folder(tmp_path / "a" / "b" / "c")
+    for folder in ("a", "a/b", "a/b/c"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+def test_each_new_folder_is_made_durable_in_its_parent(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a")
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a" / "b")
+
+
+def test_a_file_is_never_written_over(tmp_path):
+    write_new(tmp_path / "a", (b"one",))
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "a", (b"two",))
+    assert (tmp_path / "a").read_bytes() == b"one"
+
+
+def test_json_is_replaced_as_one_and_read_again(tmp_path):
+    for form in ({"a": 1}, {"b": [1, None, "ü"]}):
+        write_json(tmp_path / "new" / "form.json", form)
+        assert read_json(tmp_path / "new" / "form.json") == form
+    assert list(files(tmp_path)) == ["new/form.json"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename"])
+def test_json_that_the_disk_does_not_take_leaves_the_old_one_and_nothing_else(tmp_path, monkeypatch, step):
+    write_json(tmp_path / "form.json", {"old": 1})
+    monkeypatch.setattr(os, step, no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_json(tmp_path / "form.json", {"new": 2})
+    monkeypatch.undo()
+    assert read_json(tmp_path / "form.json") == {"old": 1}
+    assert list(files(tmp_path)) == ["form.json"]
+
+
+def test_a_key_names_one_uid_and_no_other():
+    keys = {key_of(uid) for uid in ("1.2", "1.2 ", "1.2.3", "", "../..")}
+    assert len(keys) == 5
+    assert all(re.fullmatch(r"[0-9a-f]{32}", key) for key in keys)
