@@ -16,6 +16,8 @@ from tests.peers import require_peer
 from tests.readings import LATERAL, NORMAL, OPTIONS, URGENT, lateral, source, studies
 from tests.validators import dciodvfy_errors, dsr2html
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "shared" / "examples"
 SAMPLES = [
     ("1normal_SR.dcm", "normal", 0),

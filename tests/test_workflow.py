@@ -20,6 +20,8 @@ from node.journey import Follow, Journey
 from node.spool import Spool
 from tests.peers import wait_until
 
+pytestmark = pytest.mark.slow
+
 STUDY, GENERATION = "a" * 32, "b" * 16
 READ = Task("read", STUDY, GENERATION)
 
