@@ -88,6 +88,19 @@ def test_one_film_gets_the_same_probabilities_in_every_lossless_transfer_syntax(
     assert all(numbers == found["explicit"] for numbers in found.values()), found
 
 
+@pytest.mark.parametrize("name", SYNTAXES)
+def test_orthanc_sends_a_monochrome1_film_in_any_transfer_syntax_and_finds_the_results(
+    pacs: Orthanc, node: RunningNode, tmp_path: Path, name: str
+) -> None:
+    film = as_new_study("04-pneumonia-child")
+    assert film.PhotometricInterpretation == "MONOCHROME1"
+    path = in_transfer_syntax(film, name, tmp_path)
+    pacs.store_to("node", [pacs.upload(path.read_bytes())])
+    node.wait_until_delivered(film.StudyInstanceUID)
+    assert {each.sop_class_uid for each in results(pacs, film.StudyInstanceUID)} == SR_AND_SC
+    assert "NOT ANALYSED" not in report_of(pacs, film.StudyInstanceUID).SeriesDescription
+
+
 def test_orthanc_sends_a_study_and_finds_the_results_in_it(pacs: Orthanc, node: RunningNode, tmp_path: Path) -> None:
     first = as_new_study(DX)
     films = [first, as_new_study(DX, StudyInstanceUID=first.StudyInstanceUID, InstanceNumber=2)]
