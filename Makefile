@@ -51,6 +51,11 @@ $(READY): requirements-dev.lock pyproject.toml tests/tools/make_venv.sh
 peers: ## install the programs that the tests talk to, by apt
 	@sh tests/tools/install_peers.sh
 
+# Training runs on any Keras backend. torch is named by version, so that a machine's own build for the CPU can be taken.
+.PHONY: backends
+backends: setup ## install the other Keras backends, torch and jax, that the training is tested on
+	@$(BIN)/pip install --quiet torch==2.13.0 jax
+
 # UPGRADE=--upgrade takes the newest versions that pyproject.toml allows; without it, pins stay where they can.
 COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--python-version 3.11 --custom-compile-command "make lock" $(UPGRADE) --extra train --extra postgres

@@ -2,14 +2,17 @@
 
 ::
 
-    models/cxr-triage-0.1.0/
+    models/cxr-triage-0.2.0/
       bundle.yaml         what the weights mean; the digest of every other file; a seal over itself
-      model.weights.h5    the weights alone: no pickle, no code
-      reference.json      how scores, triage and map peaks were distributed over the validation films
+      model.weights.h5    the weights alone: no pickle, no code; of an ensemble members/1.weights.h5, members/2.weights.h5, ...
+      neighbors.npz       features of some hundred training films, to tell what is unlike them (optional)
+      film_check.npz      what tells a chest film from other pictures, and its right way up (optional)
+      reference.json      how scores, triage, map peaks and likeness were distributed over the validation films
       card.md             what was measured, and the limits
       golden/             a few films with the answers they must get; ATTRIBUTION.md says whose they are
 
-Nothing here imports TensorFlow, so that a bundle is checked in well under a second.
+Weights may be in half precision: they are widened as they are loaded. Nothing here imports TensorFlow, so that a bundle is
+checked in well under a second.
 """
 
 from __future__ import annotations
@@ -21,172 +24,80 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from node.errors import BundleError
-from node.pixels import InputSpec
-from node.study import ModelIdentity
+from node.manifest import (
+    ATTRIBUTION,
+    CARD,
+    FILM_CHECK,
+    GOLDEN_CASES,
+    NEIGHBORS,
+    REFERENCE,
+    WEIGHTS,
+    Architecture,
+    Calibration,
+    Code,
+    GoldenCase,
+    HeatMap,
+    Label,
+    Likeness,
+    Manifest,
+    Member,
+    Rule,
+    Sha256,
+    Training,
+    TriageRules,
+    weights_digest,
+)
+from node.study import SITE_THRESHOLDS, ModelIdentity
+
+__all__ = [
+    "ATTRIBUTION",
+    "CARD",
+    "FILM_CHECK",
+    "GOLDEN_CASES",
+    "MANIFEST",
+    "NEIGHBORS",
+    "REFERENCE",
+    "WEIGHTS",
+    "Architecture",
+    "Bundle",
+    "Calibration",
+    "Code",
+    "GoldenCase",
+    "HeatMap",
+    "Label",
+    "Likeness",
+    "Manifest",
+    "Member",
+    "Rule",
+    "SiteRules",
+    "Training",
+    "TriageRules",
+    "load",
+    "weights_digest",
+    "write",
+]
 
 MANIFEST = "bundle.yaml"
-WEIGHTS = "model.weights.h5"
-REFERENCE = "reference.json"
-CARD = "card.md"
-GOLDEN_CASES = "golden/cases.json"
-ATTRIBUTION = "golden/ATTRIBUTION.md"
-_REQUIRED = (WEIGHTS, REFERENCE, CARD, GOLDEN_CASES, ATTRIBUTION)
-
 _SEAL = b"seal: "
 _RESTORE = "restore the folder from where it was released, or export it again with `cxr-train export`"
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# Relative, and no part begins with a dot: no way out of the folder.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")]
-_STRICT = ConfigDict(extra="forbid")
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class SiteRules:
+    """Rules of a site in place of the bundle's own, and the digest of the file they are from (`node.site_thresholds`)."""
 
-@dataclass(frozen=True, config=_STRICT)
-class Code:
-    """A coded concept: code value, coding scheme designator and code meaning (DICOM PS3.3 Table 8.8-1)."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Label:
-    """One class of the model, in the order of its outputs."""
-
-    name: str
-    code: Code
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Architecture:
-    """The network's graph, without weights: what `node.network.build` needs.
-
-    Attributes
-    ----------
-    backbone : str
-        A graph of keras.applications.
-    activation : str
-        ``"swish"`` as Keras has it, ``"relu6"`` for weights trained with it (EfficientNet-Lite0).
-    rows, columns, classes : int
-        Size of the input in pixels, number of outputs.
-    dropout : float
-        Rate between the head's BatchNormalization and its Dense layer; the spread is measured with it.
-    """
-
-    backbone: Literal["EfficientNetB0"]
-    activation: Literal["swish", "relu6"]
-    rows: int
-    columns: int
-    classes: int
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Calibration:
-    """Probabilities are softmax(logits / temperature) (Guo et al. 2017, arXiv:1706.04599)."""
-
-    temperature: Positive
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Rule:
-    """When one abnormal label is said: flagged from `cut_off`, uncertain in [uncertain_from, cut_off)."""
-
-    label: str
-    cut_off: Probability
-    uncertain_from: Probability
-    urgent: bool
-
-
-@dataclass(frozen=True, config=_STRICT)
-class TriageRules:
-    """The rules of the abnormal labels, bound to the weights they were chosen for."""
-
-    thresholds_for: Sha256
+    digest: Sha256
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, config=_STRICT)
-class HeatMap:
-    """Where the map is taken and, per abnormal label, the share of the logit that is drawn as 1."""
-
-    layer: str
-    reference_share: dict[str, Positive]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Training:
-    """What the weights were trained on."""
-
-    recipe: str
-    films: dict[str, int]
-    patients: int
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Manifest:
-    """What bundle.yaml says; the first label is the one that has no rule, the normal one."""
-
-    format: Literal[1]
-    name: str
-    version: str
-    labels: tuple[Label, ...]
-    architecture: Architecture
-    preprocessing: InputSpec
-    calibration: Calibration
-    triage: TriageRules
-    heat_map: HeatMap
-    age_years: tuple[float, float] | None
-    training: Training
-    made_with: dict[str, str]
-    files: dict[FileName, Sha256]
-
-    def __post_init__(self) -> None:
-        complaints = list(_contradictions(self))
-        if complaints:
-            raise ValueError("; ".join(complaints))
-
-
-@dataclass(frozen=True, config=_STRICT)
-class GoldenCase:
-    """One film with the answer it must get.
-
-    Attributes
-    ----------
-    file : str
-        Name in the bundle.
-    label, source : str
-        What its data set says of it, and which data set.
-    probabilities : dict of str to float
-        Expected, by label.
-    tolerance : float
-        Largest absolute difference of a probability.
-    map_label : str
-    map_peak : float
-        Expected highest value of the heat map, in [0, 1].
-    """
-
-    file: FileName
-    label: str
-    source: str
-    probabilities: dict[str, Probability]
-    tolerance: Positive
-    map_label: str
-    map_peak: Probability
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Bundle:
     """A bundle whose every file was found to be the one its manifest describes."""
 
@@ -195,11 +106,17 @@ class Bundle:
     golden: tuple[GoldenCase, ...]
     reference: dict[str, Any]
     digest: Sha256
+    site: SiteRules | None = None
 
     @property
-    def weights(self) -> Path:
-        """The weights file."""
-        return self.folder / WEIGHTS
+    def neighbors(self) -> Path | None:
+        """The file with the features of training films, where there is one."""
+        return self.folder / NEIGHBORS if NEIGHBORS in self.manifest.files else None
+
+    @property
+    def film_check(self) -> Path | None:
+        """The file of the film check, where there is one."""
+        return self.folder / FILM_CHECK if FILM_CHECK in self.manifest.files else None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -208,19 +125,22 @@ class Bundle:
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
-        """The rule of each abnormal label."""
-        return {rule.label: rule for rule in self.manifest.triage.rules}
+        """The rule of each abnormal label: the site's where it has one, else the model's."""
+        of_site = self.site.rules if self.site else ()
+        return {rule.label: rule for rule in (*self.manifest.triage.rules, *of_site)}
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model this is; its parameters change whenever any file of the bundle does."""
-        manifest, weights = self.manifest, self.manifest.files[WEIGHTS]
+        """Which model this is; its parameters change whenever any file of the bundle, or the site's cut-offs, do."""
+        manifest, weights = self.manifest, self.manifest.weights_sha256
         spec = manifest.preprocessing
         parameters = (
             f"input={spec.rows}x{spec.columns}x3",
             f"temperature={manifest.calibration.temperature:.4g}",
+            f"members={len(manifest.members)}",
             f"weights_sha256={weights[:16]}",
             f"bundle_sha256={self.digest[:16]}",
+            *((f"{SITE_THRESHOLDS}={self.site.digest[:16]}",) if self.site else ()),
         )
         return ModelIdentity(manifest.name, manifest.version, weights, parameters)
 
@@ -280,7 +200,7 @@ def write(folder: str | Path, about: Mapping[str, Any], contents: Mapping[str, b
     if folder.exists():
         raise BundleError(f"{folder} exists: a bundle is never changed, choose a new version or another folder")
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
-    manifest = _checked(Manifest, {"format": 1, **about, "files": digests}, folder / MANIFEST)
+    manifest = _checked(Manifest, {"format": 2, **about, "files": digests}, folder / MANIFEST)
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     for name, content in {**contents, MANIFEST: _sealed(manifest)}.items():
@@ -289,28 +209,6 @@ def write(folder: str | Path, about: Mapping[str, Any], contents: Mapping[str, b
     load(draft)
     draft.rename(folder)
     return load(folder)
-
-
-def _contradictions(manifest: Manifest) -> list[str]:
-    names = [label.name for label in manifest.labels]
-    abnormal = names[1:]
-    weights = manifest.files.get(WEIGHTS, "absent")
-    built, spec = manifest.architecture, manifest.preprocessing
-    bad_bands = [rule.label for rule in manifest.triage.rules if rule.uncertain_from > rule.cut_off]
-    missing = [name for name in _REQUIRED if name not in manifest.files]
-    found = {
-        "labels are not unique": len(set(names)) < len(names),
-        "triage needs one rule for each label after the first": [r.label for r in manifest.triage.rules] != abnormal,
-        "heat_map needs one reference_share for each label after the first": [*manifest.heat_map.reference_share]
-        != abnormal,
-        f"uncertain_from is above cut_off for {', '.join(bad_bands)}": bool(bad_bands),
-        "architecture and labels differ in number": built.classes != len(names),
-        "architecture and preprocessing differ in size": (built.rows, built.columns) != (spec.rows, spec.columns),
-        f"files lacks {', '.join(missing)}": bool(missing),
-        f"the cut-offs were chosen for weights {manifest.triage.thresholds_for}, the weights are {weights}: "
-        "calibrate them again": manifest.triage.thresholds_for != weights,
-    }
-    return [complaint for complaint, holds in found.items() if holds]
 
 
 def _sealed(manifest: Manifest) -> bytes:

@@ -15,6 +15,7 @@ from node.bundle import load
 from node.config import Settings
 from node.deliver import StorageSCU
 from node.errors import NodeError
+from node.site_thresholds import cut_offs, in_force, source, told
 from node.spool import Spool
 from node.status import ROOM_WANTED_BYTES
 
@@ -66,11 +67,12 @@ def render(findings: list[FindingOfCheck]) -> None:
 
 def _model(settings: Settings) -> Iterator[FindingOfCheck]:
     try:
-        bundle = load(settings.model.bundle)
+        bundle = in_force(load(settings.model.bundle), settings.model.thresholds)
         identity = bundle.identity
         yield FindingOfCheck(
             "model", True, f"{identity.name} {identity.version}, weights {identity.weights_sha256[:12]}, digests match"
         )
+        yield FindingOfCheck("cut-offs", True, f"of {source(bundle)}: {told(cut_offs(bundle))}")
         with log.native_notes_held_back():
             from node.infer import Reader, replay_golden
 
@@ -83,7 +85,7 @@ def _model(settings: Settings) -> Iterator[FindingOfCheck]:
     largest = max((result.difference for result in results), default=0.0)
     words = f"{len(results)} replayed on the {reader.device.upper()}, largest difference {largest:.1e}"
     if missed:
-        words += f"; outside their tolerance: {', '.join(missed)}. Restore the bundle, or report this machine."
+        words += f"; not answered as they must be: {', '.join(missed)}. Restore the bundle, or report this machine."
     yield FindingOfCheck("golden cases", bool(results) and not missed, words)
 
 

@@ -1,4 +1,4 @@
-"""The operator's desk: ``cxr-node serve | demo | check | echo | send | status | retry | preview``."""
+"""The operator's desk: ``cxr-node serve | demo | check | calibrate | echo | send | status | retry | preview``."""
 
 from __future__ import annotations
 
@@ -87,6 +87,45 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     findings = examine(load(config))
     render(findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command()
+def calibrate(
+    cases: Annotated[Path, typer.Option(help="CSV of your labeled films: file, label and, if known, patient_id.")],
+    images: Annotated[Path, typer.Option(help="Folder that its file names are relative to: DICOM or pictures.")],
+    config: Config = DEFAULT_CONFIG,
+    sensitivity: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Share of each class to be flagged; the model's by default.")
+    ] = None,
+    uncertain_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=0.5, help="Share of each class that may be called not flagged; the model's by default."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None, typer.Option(help="Of a class among your studies, as Tuberculosis=0.02; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to keep the cut-offs in; must not exist.")] = None,
+) -> None:
+    """Choose cut-offs on labeled films of your own, and show what they would give beside the model's."""
+    from node import log, site_calibration, site_words
+    from node.bundle import load as load_bundle
+    from node.gate import GateRules
+    from node.site_cases import read_cases
+
+    settings = load(config)
+    bundle = load_bundle(settings.model.bundle)
+    wanted = site_calibration.wanted_for(bundle, sensitivity, uncertain_share, prevalence or ())
+    with log.native_notes_held_back():
+        from node.infer import Reader
+
+        reader = Reader(bundle, settings.model.device)
+    gate = GateRules(settings.gate.read_secondary_capture, settings.gate.minimum_px, bundle.manifest.age_years)
+    read, left_out = read_cases(cases, images, bundle.label_names, gate, reader.read)
+    if left_out:
+        typer.echo(site_words.left_out(left_out))
+    typer.echo(site_words.concluded(site_calibration.calibrate_site(read, bundle.rules, wanted), bundle, out))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pydicom.sr.coding import Code
 
 from node.errors import Reason
 from node.product import PRIVATE_SCHEME
-from node.study import Triage
+from node.study import FilmWarning, Triage
 
 
 def _dcm(value: str, meaning: str) -> Code:
@@ -118,6 +118,14 @@ REASONS = {
     Reason.BROKEN_PIXELS: _private("BROKEN_PIXELS", "Damaged pixel data"),
     Reason.TOO_SMALL: _private("TOO_SMALL", "Image too small"),
     Reason.AGE_OUT_OF_RANGE: _private("AGE_OUT_OF_RANGE", "Patient age outside the range of the model"),
+    Reason.NOT_A_CHEST_FILM: _private("NOT_A_CHEST_FILM", "Picture does not look like a frontal chest film"),
+}
+IMAGE_WARNING = _private("IMAGE_WARNING", "Warning about the image")
+WARNINGS = {
+    FilmWarning.LOOKS_TURNED: _private("LOOKS_TURNED", "Looks turned"),
+    FilmWarning.LOOKS_INVERTED: _private("LOOKS_INVERTED", "Looks inverted"),
+    FilmWarning.LOOKS_COLLIMATED: _private("LOOKS_COLLIMATED", "Large empty border"),
+    FilmWarning.UNLIKE_TRAINING: _private("UNLIKE_TRAINING", "Unlike the films the model was trained on"),
 }
 _ABBREVIATIONS = {"Normal": "NO", "Pneumonia": "PN", "Tuberculosis": "TB"}
 
@@ -140,4 +148,4 @@ def cut_off_of(label: str) -> Code:
 def private_codes() -> tuple[Code, ...]:
     """Return every code of the private scheme, as docs and conformance statement list them."""
     named = [make(label) for label in CONDITIONS for make in (probability_of, spread_of, cut_off_of)]
-    return (REASON_NOT_READ, *REASONS.values(), *named)
+    return (REASON_NOT_READ, *REASONS.values(), IMAGE_WARNING, *WARNINGS.values(), *named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -53,7 +54,22 @@ def _not_empty(value: Any) -> Any:
     return value
 
 
+def _none_where_empty(value: Any) -> Any:
+    """Take an empty text for no file at all."""
+    return None if value == "" else value
+
+
+def _network(value: str) -> str:
+    """Check an IP address, or a network of them."""
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address, such as 10.1.2.3, or a network, such as 10.1.2.0/24") from None
+    return value
+
+
 Number = BeforeValidator(_no_yes_or_no)
+Network = Annotated[str, AfterValidator(_network)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_not_empty)]
 Folder = Annotated[Path, BeforeValidator(_not_empty)]
@@ -74,6 +90,9 @@ class Listen(_Section):
     host: Host = "127.0.0.1"
     port: Port = 11112
     callers: tuple[AETitle, ...] = ()
+    addresses: dict[AETitle, tuple[Network, ...]] = {}
+    associations: Annotated[int, Number, Field(ge=1, le=512)] = 64
+    associations_per_caller: Annotated[int, Number, Field(ge=1, le=512)] = 32
 
 
 class Spool(_Section):
@@ -112,8 +131,9 @@ class Gate(_Section):
 class Model(_Section):
     """Which model reads, and on what."""
 
-    bundle: Folder = Path("models/cxr-triage-0.1.0")
+    bundle: Folder = Path("models/cxr-triage-0.2.0")
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    thresholds: Annotated[Path | None, BeforeValidator(_none_where_empty)] = None
 
 
 class Report(_Section):
@@ -318,6 +338,8 @@ def _what_is_right(key: str, problem: Any) -> str:
             return f"must be a section of keys. {_known_keys(key)}"
         case "tuple_type":
             return "must be a list; [] is an empty one"
+        case "dict_type":
+            return "must be a section of keys, each with a list; {} is an empty one"
         case "string_type":
             return "must be text; put it in quotes"
         case "missing":
@@ -339,6 +361,10 @@ def _with_absolute_folders(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "spool": Spool(folder=base / settings.spool.folder),
-            "model": Model(bundle=base / settings.model.bundle, device=settings.model.device),
+            "model": settings.model.model_copy(update=_absolute(base, settings.model)),
         }
     )
+
+
+def _absolute(base: Path, model: Model) -> dict[str, Path | None]:
+    return {"bundle": base / model.bundle, "thresholds": base / model.thresholds if model.thresholds else None}

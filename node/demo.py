@@ -26,6 +26,7 @@ from node.config import load
 from node.durable import key_of, read_json
 from node.errors import NodeError
 from node.report import page
+from node.report.answer import DOUBTFUL
 from node.report.words import percent
 from node.samples import SampleStudy, studies
 from node.send import send
@@ -189,6 +190,8 @@ def _percents(reading: StudyReading) -> Iterator[str]:
     for label in ("Tuberculosis", "Pneumonia", "Normal"):
         if leading is None or leading.prediction is None:
             yield "-"
+        elif not leading.prediction.reliable:
+            yield DOUBTFUL
         else:
             finding = leading.prediction.of(label)
             yield f"{percent(finding.probability, finding.cut_off)}{'*' if finding.above else ''}"

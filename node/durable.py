@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import uuid
 from collections.abc import Iterable
@@ -46,6 +47,45 @@ def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     except OSError:
         path.unlink(missing_ok=True)
         raise
+
+
+class NewFile:
+    """A new file that is written as its bytes come; it is then kept under another name, or nothing of it is left.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    FileExistsError
+        When the file is there already.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+
+    def write(self, part: bytes | memoryview) -> None:
+        """Append bytes."""
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def content(self) -> memoryview:
+        """Return what was written, mapped and not copied; the file must not be empty."""
+        return memoryview(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ))
+
+    def sync(self) -> None:
+        """Fsync the file; its folder, once it has its name, is the caller's to fsync."""
+        os.fsync(self._descriptor)
+
+    def discard(self) -> None:
+        """Close the file and remove it, unless it has another name by now; a second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self.path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

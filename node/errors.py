@@ -35,6 +35,7 @@ class Reason(StrEnum):
     BROKEN_PIXELS = "BROKEN_PIXELS"
     TOO_SMALL = "TOO_SMALL"
     AGE_OUT_OF_RANGE = "AGE_OUT_OF_RANGE"
+    NOT_A_CHEST_FILM = "NOT_A_CHEST_FILM"
 
 
 class NodeError(Exception):
@@ -73,6 +74,11 @@ class OutOfResources(ReceiveError):
     """No room to store the instance: the sender may try again later."""
 
     status = 0xA700
+
+    @classmethod
+    def on(cls, error: OSError) -> "OutOfResources":
+        """Say so of what the disk answered."""
+        return cls(f"the spool does not take the instance ({error.strerror})")
 
 
 class DataSetMismatch(ReceiveError):

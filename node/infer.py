@@ -1,29 +1,26 @@
-"""From model input to calibrated prediction, spread, heat map and triage, in one compiled graph.
+"""From a film to what the node says of it: a calibrated prediction with its heat map, its triage and its warnings.
 
-One pass of the backbone gives everything: the head is affine (`node.network.Head`), so the shares that make the heat map, their
-sum which is the logit, and twenty draws of the head's dropout are three small matrix products on the same feature map.
+The networks run in `node.graph`. Beside them stands what tells whether they may be believed: a look at the film
+(`node.film_check`), and its likeness to those they were trained on (`node.likeness`). What is plainly no chest film is refused.
+All else warns, and a film that the networks were not made for is never called "not flagged".
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from node import network
-from node.bundle import Bundle, Rule
-from node.errors import BundleError, ConfigError, InferenceError
+from node.bundle import Bundle, GoldenCase, Rule
+from node.errors import BundleError, InferenceError, NotAssessable, Reason
+from node.film_check import FilmCheck, FilmLook
+from node.graph import Graph
+from node.likeness import likeness, read_bank
 from node.pixels import Plane, model_input, read_picture
-from node.study import Finding, Prediction, Triage
-
-DRAWS = 20
-_MASK_SEED = 0
+from node.study import UNRELIABLE, FilmWarning, Finding, Prediction, Triage
 
 Array = npt.NDArray[np.float32]
 
@@ -36,11 +33,11 @@ class GoldenResult:
     ----------
     file : str
     expected, found : dict of str to float
-        Probabilities by label.
+        Probabilities by label; nothing found where the film was refused.
     difference : float
         The largest absolute difference, of a probability or of the map's peak.
     passed : bool
-        Whether it is within the case's tolerance.
+        Whether it is within the case's tolerance, and label of the map and warnings are the case's.
     """
 
     file: str
@@ -64,29 +61,31 @@ class Reader:
     ConfigError
         Where a GPU is asked for and TensorFlow sees none.
     BundleError
-        Where the weights do not fit the architecture.
+        Where the bundle's files do not fit each other.
 
     Notes
     -----
-    On one machine's CPU, equal input gives equal bytes, alone or among others: films are read one by one there, because
-    oneDNN rounds otherwise in other batch sizes (1e-5 in a feature). On another machine expect equality to about 1e-5.
+    On one machine and device, equal input gives equal bytes: films are read one by one, because other batch sizes round
+    otherwise (oneDNN: 1e-5 in a feature). On another machine expect equality to about 1e-5.
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.bundle = bundle
-        self.device = _device(device)
-        with tf.device(f"/{self.device.upper()}:0"):
-            self._graph = _compiled(bundle)
+        self._graph = Graph(bundle, device)
+        self.device = self._graph.device
         spec = bundle.manifest.preprocessing
-        self._shape = (spec.rows, spec.columns, 3)
-        self._run(np.zeros((1, *self._shape), np.float32))
+        channels = self._graph(np.zeros((1, spec.rows, spec.columns, 3), np.float32)).features.shape[1]
+        self._bank = _bank(bundle, channels)
+        self._film_check = FilmCheck.load(bundle.film_check) if bundle.film_check else None
 
-    def read(self, plane: Plane) -> Prediction:
+    def read(self, plane: Plane, refuse: bool = True) -> Prediction:
         """Read one film.
 
         Parameters
         ----------
         plane : ndarray, (rows, columns) float32 in [0, 1], 0 is black
+        refuse : bool
+            Whether what does not look like a chest film is refused, as the node does. A measurement wants an answer for each.
 
         Returns
         -------
@@ -94,59 +93,68 @@ class Reader:
 
         Raises
         ------
+        NotAssessable
+            NOT_A_CHEST_FILM.
         InferenceError
             Where the plane is no such array, or the model's answer is not finite.
         """
-        if plane.ndim != 2 or not plane.size or not np.isfinite(plane).all():
-            raise InferenceError("the plane is not a two-dimensional array of finite values; the study is parked")
-        return self.read_batch([model_input(plane, self.bundle.manifest.preprocessing)])[0]
+        _check(plane)
+        look = self._film_check.look(plane) if self._film_check else None
+        if refuse and look and not look.is_film:
+            raise NotAssessable(Reason.NOT_A_CHEST_FILM)
+        answers = self._graph(model_input(plane, self.bundle.manifest.preprocessing)[np.newaxis])
+        found = self._likeness(answers.features)
+        warnings = tuple(self._warnings(look, found))
+        return self._prediction(answers.probabilities[0], answers.spread[0], answers.shares[0], warnings, found)
 
-    def read_batch(self, inputs: Sequence[Plane]) -> list[Prediction]:
-        """Read model inputs, each (rows, columns, 3) float32 in [0, 1].
-
-        Raises
-        ------
-        InferenceError
-            Where an input has another shape or range, or the model's answer is not finite.
-        """
-        for picture in inputs:
-            self._check(picture)
-        size = 1 if self.device == "cpu" else max(1, len(inputs))
-        batches = [np.stack(inputs[first : first + size]) for first in range(0, len(inputs), size)]
-        return [self._prediction(*row) for batch in batches for row in zip(*self._run(batch), strict=True)]
-
-    def _check(self, picture: Plane) -> None:
-        if picture.shape != self._shape:
-            raise InferenceError(f"the model takes {self._shape}, not {picture.shape}; the study is parked")
-        # NaN fails both comparisons.
-        if not (picture.min() >= 0 and picture.max() <= 1):
-            raise InferenceError("the model takes values in [0, 1]; the study is parked")
-
-    def _run(self, batch: Array) -> list[Array]:
-        answers = [np.asarray(answer) for answer in self._graph(tf.constant(batch, tf.float32))]
-        if not all(np.isfinite(answer).all() for answer in answers):
-            raise InferenceError("the model's answer is not finite; the study is parked")
-        return answers
-
-    def _prediction(self, probabilities: Array, spread: Array, shares: Array) -> Prediction:
+    def _prediction(
+        self,
+        probabilities: Array,
+        spread: Array,
+        shares: Array,
+        warnings: tuple[FilmWarning, ...],
+        found: float | None,
+    ) -> Prediction:
         names, rules = self.bundle.label_names, self.bundle.rules
         findings = tuple(
             Finding(name, float(p), float(s), rules[name].cut_off if name in rules else None)
             for name, p, s in zip(names, probabilities, spread, strict=True)
         )
         by_label = {finding.label: finding.probability for finding in findings}
-        answer, flagged = triage(by_label, rules)
+        said, flagged = triage(by_label, rules, warnings)
         shown = flagged or max(rules, key=by_label.__getitem__)
         reference = self.bundle.manifest.heat_map.reference_share[shown]
         heat_map = np.clip(network.evidence(shares)[..., names.index(shown)] / np.float32(reference), 0.0, 1.0)
-        return Prediction(findings, answer, flagged, shown, heat_map)
+        return Prediction(findings, said, flagged, shown, heat_map, warnings, found)
+
+    def _likeness(self, features: Array) -> float | None:
+        """Return how like a film is to the training films, None where the bundle does not measure it."""
+        settings = self.bundle.manifest.likeness
+        if settings is None or self._bank is None:
+            return None
+        return float(likeness(features, self._bank, settings.neighbors)[0])
+
+    def _warnings(self, look: FilmLook | None, found: float | None) -> Iterator[FilmWarning]:
+        """Yield what a reader must know of the film; of a picture that is no film, its pose means nothing."""
+        if look and look.is_film and look.quarter_turns:
+            yield FilmWarning.LOOKS_TURNED
+        if look and look.is_film and look.inverted:
+            yield FilmWarning.LOOKS_INVERTED
+        if look and look.collimated:
+            yield FilmWarning.LOOKS_COLLIMATED
+        settings = self.bundle.manifest.likeness
+        if settings and found is not None and found < settings.cut_off:
+            yield FilmWarning.UNLIKE_TRAINING
 
 
-def triage(probabilities: Mapping[str, float], rules: Mapping[str, Rule]) -> tuple[Triage, str | None]:
+def triage(
+    probabilities: Mapping[str, float], rules: Mapping[str, Rule], warnings: Iterable[FilmWarning] = ()
+) -> tuple[Triage, str | None]:
     """Return the answer for one film, and the label it is about.
 
     A label at or above its cut-off is flagged: an urgent one before any other, then the most probable. With none flagged, a
-    label in its band [uncertain_from, cut_off) makes the film uncertain.
+    label in its band [uncertain_from, cut_off) makes the film uncertain, and so does a warning that the model was not made for
+    such a picture: of that, nothing found means nothing.
 
     Parameters
     ----------
@@ -154,110 +162,47 @@ def triage(probabilities: Mapping[str, float], rules: Mapping[str, Rule]) -> tup
         Calibrated, by label.
     rules : mapping of str to Rule
         Of each abnormal label.
+    warnings : iterable of FilmWarning
     """
     flagged = [rule for label, rule in rules.items() if probabilities[label] >= rule.cut_off]
     if flagged:
         first = max(flagged, key=lambda rule: (rule.urgent, probabilities[rule.label]))
         return (Triage.URGENT if first.urgent else Triage.FLAGGED), first.label
-    uncertain = any(probabilities[label] >= rule.uncertain_from for label, rule in rules.items())
-    return (Triage.UNCERTAIN if uncertain else Triage.NOT_FLAGGED), None
+    close = any(probabilities[label] >= rule.uncertain_from for label, rule in rules.items())
+    return (Triage.UNCERTAIN if close or not UNRELIABLE.isdisjoint(warnings) else Triage.NOT_FLAGGED), None
 
 
 def replay_golden(reader: Reader, bundle: Bundle) -> list[GoldenResult]:
-    """Read each golden film and compare with the answer it must get."""
-    results = []
-    for case in bundle.golden:
+    """Read each golden film, as the node would, and compare with the answer it must get."""
+    return [_replayed(reader, bundle, case) for case in bundle.golden]
+
+
+def _replayed(reader: Reader, bundle: Bundle, case: GoldenCase) -> GoldenResult:
+    try:
         prediction = reader.read(read_picture(bundle.folder / case.file))
-        found = {finding.label: finding.probability for finding in prediction.findings}
-        differences = [abs(found[label] - p) for label, p in case.probabilities.items()]
-        differences.append(abs(float(prediction.heat_map.max()) - case.map_peak))
-        same_label = prediction.map_label == case.map_label
-        worst = max(differences)
-        results.append(
-            GoldenResult(case.file, case.probabilities, found, worst, same_label and worst <= case.tolerance)
-        )
-    return results
+    except NotAssessable:
+        return GoldenResult(case.file, case.probabilities, {}, 1.0, passed=False)
+    found = {finding.label: finding.probability for finding in prediction.findings}
+    differences = [abs(found[label] - p) for label, p in case.probabilities.items()]
+    worst = max(*differences, abs(float(prediction.heat_map.max()) - case.map_peak))
+    same = (prediction.map_label, prediction.warnings) == (case.map_label, case.warnings)
+    return GoldenResult(case.file, case.probabilities, found, worst, same and worst <= case.tolerance)
 
 
-def load_model(bundle: Bundle) -> Any:
-    """Build the bundle's network and fill it with the bundle's weights.
-
-    Raises
-    ------
-    BundleError
-        Where the weights do not fit the architecture.
-    """
-    model = network.build(bundle.manifest.architecture)
-    try:
-        model.load_weights(bundle.weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(
-            f"{bundle.weights}: does not fit the architecture; export the bundle again: {error}"
-        ) from error
-    return model
+def _check(plane: Plane) -> None:
+    if plane.ndim != 2 or not plane.size or not np.isfinite(plane).all():
+        raise InferenceError("the plane is not a two-dimensional array of finite values; the study is parked")
+    if plane.min() < 0 or plane.max() > 1:
+        raise InferenceError("the plane has values outside [0, 1]; the study is parked")
 
 
-def _device(wanted: str) -> str:
-    gpus = tf.config.list_physical_devices("GPU")
-    if wanted == "gpu" and not gpus:
-        raise ConfigError(
-            "model.device is gpu, but TensorFlow sees none: install the gpu extra and driver, or choose auto"
-        )
-    if wanted == "cpu" or not gpus:
-        _claim_threads()
-        return "cpu"
-    # TF32 would round a convolution's input to 10 bits: golden cases would differ between devices.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    return "gpu"
-
-
-def _claim_threads() -> None:
-    """Give the graph one pool of as many threads as this process may use, and no second pool beside it."""
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        # TensorFlow runs already in this process: its pools are what they are.
-        return
-
-
-def _compiled(bundle: Bundle) -> Callable[[Any], list[Any]]:
-    """Return the graph from (films, rows, columns, 3) to probabilities, spread and shares, its weights as constants.
-
-    Constants let TensorFlow fold BatchNormalization into the convolutions: 20 ms of CPU time a film in place of 27.
-    """
-    model = load_model(bundle)
-    spec = bundle.manifest.preprocessing
-    signature = tf.TensorSpec((None, spec.rows, spec.columns, 3), tf.float32)
-    function = tf.function(_answers(model, bundle), input_signature=[signature])
-    frozen: Callable[[Any], list[Any]] = convert_variables_to_constants_v2(function.get_concrete_function())
-    return frozen
-
-
-def _answers(model: Any, bundle: Bundle) -> Callable[[Any], tuple[Any, Any, Any]]:
-    head, features_of = network.Head.of(model), network.feature_map(model)
-    temperature = np.float32(bundle.manifest.calibration.temperature)
-    kernels = _dropped_kernels(head, bundle.manifest.architecture.dropout)
-
-    def answers(pictures: Any) -> tuple[Any, Any, Any]:
-        features = features_of(pictures, training=False)
-        locations = tf.cast(tf.shape(features)[1] * tf.shape(features)[2], tf.float32)
-        shares = (tf.tensordot(features, head.slope, 1) + head.constant) / locations
-        logits = tf.reduce_sum(shares, (1, 2))
-        normalized = tf.reduce_mean(features, (1, 2)) * head.scale + head.offset
-        draws = tf.reshape(normalized @ kernels, (-1, DRAWS, len(head.bias))) + head.bias
-        spread = tf.math.reduce_std(tf.nn.softmax(draws / temperature), 1)
-        return tf.nn.softmax(logits / temperature), spread, shares
-
-    return answers
-
-
-def _dropped_kernels(head: network.Head, rate: float) -> Array:
-    """Return the head's kernel under each of the draws, (channels, draws * classes).
-
-    The masks are fixed, so that equal input gives equal spread. Their spread finds errors no better than 1 - the highest
-    probability does; it is offered, not relied upon.
-    """
-    keep = np.random.default_rng(_MASK_SEED).random((DRAWS, len(head.scale))) >= rate
-    kernels = keep[..., np.newaxis] * head.kernel / (1.0 - rate)
-    return kernels.transpose(1, 0, 2).reshape(len(head.scale), -1).astype(np.float32)
+def _bank(bundle: Bundle, channels: int) -> Array | None:
+    """Return the features of training films that this model's features can be held against, None where there are none."""
+    settings, path = bundle.manifest.likeness, bundle.neighbors
+    if settings is None or path is None:
+        return None
+    bank = read_bank(path)
+    if len(bank) < settings.neighbors or bank.shape[1] != channels:
+        wanted = f"at least {settings.neighbors} films of {channels} features"
+        raise BundleError(f"{path}: holds {len(bank)} films of {bank.shape[1]} features, not {wanted}")
+    return bank

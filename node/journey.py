@@ -284,7 +284,9 @@ class Journey:
 
     def _options(self) -> ReportOptions:
         report = self.settings.report
-        shaping = (self.settings.digest(), self.bundle.digest, self.settings.listen.ae_title, __version__)
+        shaping = [self.settings.digest(), self.bundle.digest, self.settings.listen.ae_title, __version__]
+        if self.bundle.site:
+            shaping.append(self.bundle.site.digest)
         return ReportOptions(
             ae_title=self.settings.listen.ae_title,
             heat_map=report.heat_map,

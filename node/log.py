@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -100,6 +100,40 @@ def open_log(role: str) -> None:
     sys.excepthook, threading.excepthook = failed, _thread_died
     # pydicom warns of odd values with the values in the text.
     warnings.simplefilter("ignore")
+
+
+class Outlived:
+    """A context whose faults, those that nobody foresaw, are logged by class and place and go no further.
+
+    For the work of a thread that must not end, where what failed can be done again or dropped.
+
+    Parameters
+    ----------
+    name : str
+        The event that a fault makes.
+    **fields
+        Its fields besides ``error`` and ``reason``.
+
+    Attributes
+    ----------
+    failed : bool
+        Whether there was a fault.
+    """
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        self._name, self._fields = name, fields
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.failed = kind is not None and issubclass(kind, Exception)
+        if self.failed and kind is not None:
+            alarm(self._name, error=kind.__name__, reason=_place(trace), **self._fields)
+        return self.failed
 
 
 def withhold(library: str) -> None:

@@ -9,6 +9,9 @@ without a backward pass: for this head the gradient of a logit at the feature ma
 A softmax leaves the logits of a film free by one constant. `Head` chooses it so that the first class, the normal one, has logit
 0: the logit of another class is then its log odds against normal, and means something by itself, as does its map.
 
+Several networks make an ensemble, whose logit is the mean of theirs. So its shares are the mean of theirs (`mean_shares`), and
+whatever holds for the shares of one network holds for those of all.
+
 References
 ----------
 Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, section 3.1: for a head of one layer Grad-CAM is CAM.
@@ -16,12 +19,14 @@ Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, section 3.1: for a head of on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from keras import ops
 
 from node.bundle import Architecture
 
@@ -45,7 +50,7 @@ def build(architecture: Architecture) -> keras.Model:
     """
     picture = keras.Input((architecture.rows, architecture.columns, 3), name="picture")
     # The Keras graph takes 0 to 255 and scales by itself.
-    x = keras.layers.Rescaling(255.0, name="to_255")(picture)
+    x = keras.layers.Rescaling(255.0, name="to_255")(_reduced(picture, architecture.working_px))
     x = _backbone(architecture)(x)
     x = keras.layers.GlobalAveragePooling2D(name=_POOLING)(x)
     return keras.Model(picture, build_head(architecture, x), name="cxr_triage")
@@ -63,9 +68,72 @@ def feature_map(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer(_POOLING).input, name="feature_map")
 
 
+def area_matrix(source: int, target: int) -> Array:
+    """Return the matrix that takes `source` cells in a row to `target` cells over the same length, each a mean.
+
+    Each new cell is the mean of the old ones it covers, weighted by how much of each: what OpenCV calls INTER_AREA. Transposed
+    it goes the other way and spreads each cell's content evenly over the cells that lie in it, so that the sum stays.
+
+    Returns
+    -------
+    ndarray, (target, source) float32
+        Each row sums to 1.
+    """
+    new, old = np.arange(target)[:, np.newaxis] / target, np.arange(source) / source
+    covered = np.minimum(new + 1 / target, old + 1 / source) - np.maximum(new, old)
+    matrix: Array = (np.maximum(covered, 0.0) * target).astype(np.float32)
+    return matrix
+
+
+def mean_shares(shares: Sequence[Any]) -> Any:
+    """Return the shares of an ensemble: the mean of its members', on the largest of their grids.
+
+    Parameters
+    ----------
+    shares : sequence of tensors, (films, rows, columns, classes) float32
+        One of each member; rows and columns may differ.
+
+    Returns
+    -------
+    tensor, (films, rows, columns, classes) float32
+        Of the Keras backend. Its sum over rows and columns is the mean of the members' logits.
+    """
+    rows, columns = (max(int(each.shape[axis]) for each in shares) for axis in (1, 2))
+    total = sum(_spread_out(each, rows, columns) for each in shares)
+    return total / float(len(shares))
+
+
+def _spread_out(shares: Any, rows: int, columns: int) -> Any:
+    """Lay shares out on a finer grid over the same film; their sum stays."""
+    if shares.shape[1:3] == (rows, columns):
+        return ops.convert_to_tensor(shares)
+    down, across = area_matrix(rows, int(shares.shape[1])).T, area_matrix(columns, int(shares.shape[2])).T
+    return _across(down, across, shares)
+
+
+def _reduced(picture: Any, working_px: int | None) -> Any:
+    """Reduce pictures to `working_px` rows and columns by the mean over area.
+
+    Two matrix products, and no resize: TensorFlow's antialiased one has no GPU kernel, and each backend weighs pixels by rules
+    of its own. A product is the same sum of the same pixels on every backend and device.
+    """
+    if working_px is None:
+        return picture
+    down, across = (area_matrix(int(picture.shape[axis]), working_px) for axis in (1, 2))
+    return _across(down, across, picture)
+
+
+def _across(down: Array, across: Array, cells: Any) -> Any:
+    """Multiply rows by one matrix and columns by another; in two steps, for torch would take their outer product first."""
+    return ops.einsum("sj,nrjk->nrsk", across, ops.einsum("ri,nijk->nrjk", down, cells))
+
+
 def _backbone(architecture: Architecture) -> keras.Model:
-    shape = (architecture.rows, architecture.columns, 3)
-    graph = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=shape, name=BACKBONE)
+    working = architecture.working_px
+    shape = (working or architecture.rows, working or architecture.columns, 3)
+    graph = getattr(keras.applications, architecture.backbone)(
+        include_top=False, weights=None, input_shape=shape, name=BACKBONE
+    )
     config = graph.get_config()
     for layer in config["layers"]:
         # The squeeze-and-excitation convolutions carry an activation of their own, which stays.

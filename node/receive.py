@@ -10,26 +10,31 @@ DICOM PS3.4 Annex A (Verification), B (Storage), J (Storage Commitment).
 
 from __future__ import annotations
 
-import io
-import socket
+import ipaddress
+import ssl
 import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-from pynetdicom import AE, Association, _config, evt, register_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, uid_to_service_class
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from node import dimse, log
 from node.commitment import CommitmentResult, answer_event_report
 from node.config import Settings
+from node.door.association import AcceptedAssociation
+from node.door.callers import Callers
+from node.door.file_head import file_head
 from node.door.inspect import Inspected, inspect
+from node.door.limits import Limits
+from node.door.listener import Listener
+from node.door.sink import InstanceFile
+from node.door.tally import Hush
+from node.door.walk import walk
 from node.durable import key_of
 from node.errors import ConfigError, ReceiveError
 from node.product import IMPLEMENTATION_CLASS_UID, MANUFACTURER, MODEL_NAME
@@ -37,12 +42,7 @@ from node.settle import Settler
 from node.spool import Kind, Spool
 from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
 
-# 128 KiB: large PDUs spare a third of the receiver's CPU time an image against pynetdicom's 16 kB (docs/design.md).
-MAXIMUM_PDU_BYTES = 131_072
-# Enough for a department's modalities and PACS at once; each costs two threads.
-MAXIMUM_ASSOCIATIONS = 64
-# Seconds: ARTIM for the request (PS3.8 9.1.5), and silence on an open association.
-ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S = 30, 60
+UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 # Seconds until a study is settled again after the disk was full.
 SETTLE_AGAIN_S = 10.0
 # Seconds that a peer is given to hang up after it was told to.
@@ -62,12 +62,17 @@ class Receiver:
     ----------
     settings : Settings
     spool : Spool
+    tls : ssl.SSLContext or None
+        Of a server; connections are then encrypted from their first byte.
     """
 
-    def __init__(self, settings: Settings, spool: Spool) -> None:
-        self._settings, self._spool = settings, spool
+    def __init__(self, settings: Settings, spool: Spool, tls: ssl.SSLContext | None = None) -> None:
+        self._settings, self._spool, self._tls = settings, spool, tls
+        listen = settings.listen
+        self._limits = Limits(associations=listen.associations, associations_per_peer=listen.associations_per_caller)
         self._settler = Settler(settings.study.settle_s, settings.study.quiet_s, self._settle)
-        self._server: ThreadedAssociationServer | None = None
+        self._server: Listener | None = None
+        self._hush = Hush()
 
     def start(self) -> int:
         """Open the port, then have settled what an earlier stop left behind.
@@ -83,27 +88,16 @@ class Receiver:
             When the address cannot be listened on.
         """
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom's own handlers cost time and print attribute values
-        _serve_retired_classes()
         self._spool.clear_incoming()
         listen = self._settings.listen
-        handlers = [
-            (evt.EVT_CONN_OPEN, _opened),
-            (evt.EVT_C_STORE, self._store),
-            (evt.EVT_N_EVENT_REPORT, self._event_report),
-            (evt.EVT_RELEASED, self._ended),
-            (evt.EVT_ABORTED, self._ended),
-            (evt.EVT_CONN_CLOSE, self._ended),
-            (evt.EVT_REJECTED, _rejected),
-        ]
         try:
-            self._server = self._entity().start_server(
-                (listen.host, listen.port), block=False, evt_handlers=handlers, contexts=_contexts()
-            )
+            self._server = self._listener()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {listen.host}:{listen.port}: {error.strerror}. "
                 "Stop the program that holds the port, or change listen.host or listen.port."
             ) from None
+        self._server.start()
         port: int = self._server.server_address[1]
         log.event("listener.opened", ae_title=listen.ae_title, host=listen.host, port=port)
         self._settler.start()
@@ -119,47 +113,97 @@ class Receiver:
         self._settler.stop()
         log.event("listener.closed")
 
-    def _entity(self) -> AE:
-        """Return the application entity with its limits."""
+    def door(self) -> dict[str, Any]:
+        """Return how the door is doing.
+
+        Returns
+        -------
+        dict
+            ``pending`` and ``established``: connections now, without an association yet and with one. Since the start:
+            ``cut`` (before the request was whole), ``rejected`` and ``violations`` by reason, and how many silent
+            associations were ``evicted``. Empty before the start.
+        """
+        return self._server.counts() if self._server else {}
+
+    def _listener(self) -> Listener:
         listen = self._settings.listen
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._event_report),
+            (evt.EVT_RELEASED, lambda event: self._ended(event.assoc)),
+            (evt.EVT_ABORTED, lambda event: self._ended(event.assoc)),
+        ]
         entity = AE(listen.ae_title)
-        entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
-        entity.maximum_associations = MAXIMUM_ASSOCIATIONS
-        entity.acse_timeout, entity.network_timeout = ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S
-        entity.require_called_aet = True
-        entity.require_calling_aet = list(listen.callers)
-        return entity
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = None  # optional, and the default would name pynetdicom (PS3.7 D.3.3.2)
+        listener: Listener = entity.make_server(
+            (listen.host, listen.port),
+            contexts=_contexts(),
+            ssl_context=self._tls,
+            evt_handlers=handlers,
+            server_class=Listener,
+            limits=self._limits,
+            callers=_callers(self._settings),
+            open_sink=self._open_sink,
+            on_ended=self._ended,
+        )
+        return listener
+
+    def _open_sink(self, request: Any, context: PresentationContext) -> InstanceFile:
+        """Begin the file of an instance whose data set is about to come."""
+        head = file_head(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, context.transfer_syntax[0])
+        return InstanceFile(self._spool.incoming, head, self._limits)
 
     def _store(self, event: evt.Event) -> int | Dataset:
-        """Answer a C-STORE request."""
-        request, context = event.request, event.context
+        """Answer a C-STORE request, whose data set lies in its file."""
+        request, context, instance = event.request, event.context, event.request.sink
         sop_class_uid, sop_instance_uid = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
         try:
             if sop_class_uid != context.abstract_syntax:
                 raise SOPClassNotSupported("SOP Class UID differs from the presentation context's")
-            data = request.DataSet.getbuffer() if request.DataSet else memoryview(b"")
-            found = inspect(data, context.transfer_syntax, sop_class_uid, sop_instance_uid)
+            found = inspect(instance.data_set(), context.transfer_syntax, sop_class_uid, sop_instance_uid)
             kind = _kind_of(sop_class_uid, found)
-            head = _file_head(sop_class_uid, sop_instance_uid, context.transfer_syntax)
-            self._spool.take(found.study_instance_uid, sop_instance_uid, kind, (head, data))
+            self._spool.take(found.study_instance_uid, sop_instance_uid, kind, instance.file())
         except ReceiveError as error:
-            return _refusal(error, event)
+            return self._refusal(error, event)
+        finally:
+            instance.discard()
         study_key = key_of(found.study_instance_uid)
         if kind is not Kind.OWN:
             self._settler.arrived(study_key, id(event.assoc))
-        log.event("instance.stored", study=study_key, kind=str(kind), bytes=len(data))
+        log.event("instance.stored", study=study_key, kind=str(kind), bytes=instance.size)
         return dimse.SUCCESS
+
+    def _refusal(self, error: ReceiveError, event: evt.Event) -> Dataset:
+        status, requestor = f"0x{error.status:04X}", event.assoc.requestor
+        self._hush.alarm(
+            "instance.refused",
+            status,
+            status=status,
+            reason=error.comment,
+            calling=requestor.ae_title,
+            address=requestor.address,
+        )
+        response = Dataset()
+        response.Status = error.status
+        response.ErrorComment = error.comment
+        return response
 
     def _event_report(self, event: evt.Event) -> tuple[int, None]:
         """Answer an N-EVENT-REPORT: the result of a Storage Commitment (PS3.4 J.3.3)."""
+        request = event.request
+        try:
+            walk(request.EventInformation.getbuffer(), event.context.transfer_syntax, frozenset())
+        except ReceiveError:
+            return dimse.INVALID_ARGUMENT_VALUE, None
         return answer_event_report(event.event_type, event.event_information, self._keep_commitment), None
 
     def _keep_commitment(self, result: CommitmentResult) -> None:
         self._spool.outbox.write_commitment(result)
         log.event("commitment.received", results=len(result.committed), count=len(result.failed))
 
-    def _ended(self, event: evt.Event) -> None:
-        self._settler.released(id(event.assoc))
+    def _ended(self, association: AcceptedAssociation) -> None:
+        self._settler.released(id(association))
 
     def _settle(self, study_key: str) -> None:
         try:
@@ -172,29 +216,26 @@ class Receiver:
             log.event("study.settled", study=study_key, generation=task.generation)
 
 
-class _SharedContexts(list[PresentationContext]):
-    """Presentation contexts that all associations share; pynetdicom would copy their 9,000 UIDs for each, in 65 ms."""
-
-    def __deepcopy__(self, _: Any) -> _SharedContexts:
-        return self
-
-
 @cache
-def _contexts() -> _SharedContexts:
-    """Return the presentation contexts that are accepted."""
-    commitment = build_context(StorageCommitmentPushModel)
+def _contexts() -> list[PresentationContext]:
+    """Return the presentation contexts that are accepted, which all associations share."""
+    # Without the deflated transfer syntax: what pynetdicom decodes itself, it would inflate without bound.
+    commitment = build_context(StorageCommitmentPushModel, UNCOMPRESSED)
     # The PACS reports a commitment on an association of its own, as SCP of the service.
     commitment.scu_role = commitment.scp_role = True
     storage = (build_context(uid, TRANSFER_SYNTAXES) for uid in STORAGE_CLASSES)
-    return _SharedContexts([build_context(Verification), commitment, *storage])
+    return [build_context(Verification), commitment, *storage]
 
 
-def _serve_retired_classes() -> None:
-    """Have pynetdicom serve the storage classes it does not list, mostly retired ones that old archives still push."""
-    for uid in STORAGE_CLASSES:
-        if uid_to_service_class(uid) is ServiceClass:
-            # By the UID, for some retired classes have the name of the class that took their place.
-            register_uid(uid, f"Storage_{uid.replace('.', '_')}", StorageServiceClass)
+def _callers(settings: Settings) -> Callers:
+    """Return who may call, and whom the configuration names."""
+    listen = settings.listen
+    addresses = {
+        title: tuple(ipaddress.ip_network(each, strict=False) for each in networks)
+        for title, networks in listen.addresses.items()
+    }
+    destinations = [destination.ae_title for destination in settings.destinations]
+    return Callers(listen.ae_title, listen.callers, addresses, destinations)
 
 
 def _kind_of(sop_class_uid: str, found: Inspected) -> Kind:
@@ -204,63 +245,8 @@ def _kind_of(sop_class_uid: str, found: Inspected) -> Kind:
     return Kind.IMAGE if is_image(sop_class_uid) else Kind.DOCUMENT
 
 
-def _file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Return the preamble, prefix and File Meta Information of a Part 10 file (PS3.10 7.1).
-
-    It says nothing of the sender or of a version, so that an instance that comes again makes the same file.
-    """
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    buffer = io.BytesIO()
-    buffer.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(buffer, meta)
-    return buffer.getvalue()
-
-
-def _refusal(error: ReceiveError, event: evt.Event) -> Dataset:
-    log.alarm(
-        "instance.refused",
-        status=f"0x{error.status:04X}",
-        reason=error.comment,
-        calling=event.assoc.requestor.ae_title,
-        address=event.assoc.requestor.address,
-    )
-    response = Dataset()
-    response.Status = error.status
-    response.ErrorComment = error.comment
-    return response
-
-
-def _opened(event: evt.Event) -> None:
-    """Have an association answer everything, and at once.
-
-    Nagle's algorithm is switched off, for a response is small and the sender waits for it. A message that is no request,
-    or lacks what a request needs, ends the association: pynetdicom would drop it, and its sender wait for an answer.
-    """
-    association: Any = event.assoc
-    association.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    serve = association._serve_request
-
-    def serve_or_abort(message: Any, context_id: int) -> None:
-        if message.is_valid_request:
-            serve(message, context_id)
-        else:
-            association.abort()
-
-    association._serve_request = serve_or_abort
-
-
-def _rejected(event: evt.Event) -> None:
-    requestor = event.assoc.requestor
-    log.alarm("association.rejected", calling=requestor.ae_title, address=requestor.address)
-
-
-def _abort(associations: Sequence[Association]) -> None:
-    """End associations, also those whose peers do not hang up: each would keep the process alive for a minute."""
+def _abort(associations: Sequence[AcceptedAssociation]) -> None:
+    """End associations, also those whose peers do not hang up."""
     for association in associations:
         if association.is_established:
             association.abort(block=False)
@@ -268,5 +254,4 @@ def _abort(associations: Sequence[Association]) -> None:
     for association in associations:
         association.join(max(0.0, deadline - time.monotonic()))
         if association.is_alive():
-            association.dul.socket.close()
-            association.dul.to_user_queue.put(None)  # wakes one that still waits for its request
+            association.cut()

@@ -14,7 +14,7 @@ from typing import Any
 from node.agenda import Task
 from node.config import Settings
 from node.spool import Generation, Kind, Spool
-from node.study import StudyReading
+from node.study import Prediction, StudyReading
 
 Form = dict[str, Any]
 
@@ -137,7 +137,12 @@ def _said(reading: StudyReading | None, images: int) -> Form:
         "answer": str(reading.triage) if reading else None,
         "label": leading.flagged_label if leading else None,
         "images": {"total": images, "read": len(reading.read) if reading else None, "not_read": dict(refused)},
-        "probabilities": {finding.label: finding.probability for finding in leading.findings} if leading else {},
+        "probabilities": _probabilities(leading),
         "started": reading.times.started.isoformat() if reading else None,
         "done": reading.times.done.isoformat() if reading else None,
     }
+
+
+def _probabilities(leading: Prediction | None) -> dict[str, float]:
+    """Return the probabilities of the leading image, none where they do not hold."""
+    return {finding.label: finding.probability for finding in leading.findings} if leading and leading.reliable else {}

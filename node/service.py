@@ -40,6 +40,8 @@ STOP_WITHIN_S = 20.0
 # them its imports take 0.58 s in place of 0.78 (medians of four, two cores), and it must answer within two seconds.
 NOT_FOR_THE_RECEIVER = ("PIL", "jpeg_ls", "pylibjpeg", "requests")
 HEED_SIGNALS_EVERY_S = 0.5
+# How often the receiver says how its door is doing, if that has changed; Prometheus asks every 15 s or less often.
+SAY_EVERY_S = 5.0
 FIRST_READY_WITHIN_S = 5.0
 # A node that was killed leaves its lock at once; its orphaned roles leave theirs within a second or two.
 LOCK_WITHIN_S = 15.0
@@ -88,13 +90,19 @@ class RoleError(NodeError):
 
 
 class _Announce:
-    """Tells the other processes, by a small file, that a role is ready and where."""
+    """Tells the other processes, by a small file, that a role is ready and where, and how it is doing since."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._facts: dict[str, object] = {}
 
     def __call__(self, **facts: object) -> None:
-        write_json(self._path, {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(), **facts})
+        """Say what is the case now; what was said before stays said."""
+        since = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
+        said = {**(self._facts or since), **facts}
+        if said != self._facts:
+            write_json(self._path, said)
+            self._facts = said
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -110,18 +118,21 @@ def _receive(settings: Settings, announce: _Announce) -> None:
     gc.enable()
     stopped = _stop_on_signals()
     receiver = Receiver(settings, Spool(settings.spool.folder))
-    announce(host=settings.listen.host, port=receiver.start())
-    stopped.wait_for_it()
+    announce(host=settings.listen.host, port=receiver.start(), door=receiver.door())
+    while not stopped.wait_up_to(SAY_EVERY_S):
+        with contextlib.suppress(OSError):  # a full disk, which is no reason to stop listening
+            announce(door=receiver.door())
     receiver.stop()
 
 
 def _work(settings: Settings, announce: _Announce) -> None:
     from node.bundle import load
     from node.deliver import StorageSCU
+    from node.site_thresholds import in_force
     from node.spool import Spool
 
     spool = Spool(settings.spool.folder)
-    bundle = load(settings.model.bundle)
+    bundle = in_force(load(settings.model.bundle), settings.model.thresholds)
     # Late and here alone: TensorFlow takes seconds to import, and no other role needs it.
     with log.native_notes_held_back():
         from node.infer import Reader
@@ -170,12 +181,20 @@ class _Event:
         return True
 
     def wait_for_it(self) -> None:
-        """Wait until the event is set.
+        """Wait until the event is set."""
+        while not self.wait_up_to(HEED_SIGNALS_EVERY_S):
+            pass
+
+    def wait_up_to(self, timeout_s: float) -> bool:
+        """Wait until the event is set, or for so long; tell whether it is.
 
         In short waits: the system may hand a signal to any thread, and the handler runs only once this one wakes up.
         """
+        deadline_s = time.monotonic() + timeout_s
         while not self.wait(HEED_SIGNALS_EVERY_S):
-            pass
+            if time.monotonic() >= deadline_s:
+                return False
+        return True
 
 
 def _stop_on_signals() -> _Event:

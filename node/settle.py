@@ -13,6 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from node import log
+
+# Seconds after which a study is settled again whose settling failed in a way that nobody foresaw.
+AFTER_FAULT_S = 60.0
+
 
 @dataclass(slots=True)
 class _Arrival:
@@ -100,4 +105,11 @@ class Settler:
                 if not complete:
                     self._changed.wait(min(due.values()) - now if due else None)
             for key in complete:
-                self._on_settled(key)
+                self._call(key)
+
+    def _call(self, study_key: str) -> None:
+        """Have a study settled; a fault in one must not end the thread that settles all."""
+        with log.Outlived("settling.failed", study=study_key, wait_s=AFTER_FAULT_S) as call:
+            self._on_settled(study_key)
+        if call.failed:
+            self.come_back(study_key, AFTER_FAULT_S)

@@ -34,7 +34,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from node.agenda import Agenda, Task
-from node.durable import FOLDER_MODE, key_of, make_folder, read_json, sync_folder, write_json, write_new
+from node.durable import FOLDER_MODE, NewFile, key_of, make_folder, read_json, sync_folder, write_json, write_new
 from node.errors import CannotUnderstand, OutOfResources
 from node.outbox import Outbox
 from node.study import StudyReading
@@ -105,15 +105,30 @@ class Spool:
             path.unlink(missing_ok=True)
         sync_folder(self.folder / "studies")  # a study's folder may be there, but not yet durable
 
-    def take(self, study_uid: str, sop_instance_uid: str, kind: Kind, parts: Iterable[bytes | memoryview]) -> bool:
+    def incoming(self) -> NewFile:
+        """Begin the file of an instance on its way in: filled as its bytes come, it is taken in the end or discarded.
+
+        Raises
+        ------
+        OutOfResources
+            When the disk does not take it.
+        """
+        try:
+            return NewFile(self.folder / "incoming" / f"{uuid.uuid4().hex}.part")
+        except OSError as error:
+            raise OutOfResources.on(error) from None
+
+    def take(
+        self, study_uid: str, sop_instance_uid: str, kind: Kind, content: NewFile | Iterable[bytes | memoryview]
+    ) -> bool:
         """Store one instance so that it survives a power cut.
 
         Parameters
         ----------
         study_uid, sop_instance_uid : str
         kind : Kind
-        parts : iterable of bytes-like
-            The whole Part 10 file, in pieces.
+        content : NewFile or iterable of bytes-like
+            The whole Part 10 file, as `incoming` began it or in pieces. The file is not the caller's any more.
 
         Returns
         -------
@@ -127,15 +142,16 @@ class Spool:
         CannotUnderstand
             When the spool holds this SOP Instance UID with other content. The first content stays.
         """
-        study = self.study_folder(key_of(study_uid))
-        incoming = self.folder / "incoming" / f"{uuid.uuid4().hex}.part"
+        file, parts = (content, ()) if isinstance(content, NewFile) else (self.incoming(), content)
         try:
-            write_new(incoming, parts)
-            return self._place(incoming, study, key_of(sop_instance_uid), kind)
+            for part in parts:
+                file.write(part)
+            file.sync()
+            return self._place(file.path, self.study_folder(key_of(study_uid)), key_of(sop_instance_uid), kind)
         except OSError as error:
-            raise OutOfResources(f"the spool does not take the instance ({error.strerror})") from None
+            raise OutOfResources.on(error) from None
         finally:
-            incoming.unlink(missing_ok=True)
+            file.discard()
 
     def _place(self, incoming: Path, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""

@@ -18,15 +18,15 @@ from pathlib import Path
 
 from node import __version__
 from node.agenda import STATES, Task
-from node.bundle import MANIFEST, load
+from node.bundle import MANIFEST, Bundle, load
 from node.config import Destination, Settings
 from node.durable import read_json
 from node.errors import BundleError, ConfigError
 from node.recent import Form, changed_at, latest_studies
+from node.site_thresholds import cut_offs, in_force, source
 from node.spool import Spool
 from node.status_text import render as render
 from node.status_text import waited
-from node.study import ModelIdentity
 
 NOTICE = "Research and education only, not for diagnosis"
 # Each role, and what does not happen while it does not run.
@@ -82,7 +82,7 @@ def roles(folder: Path) -> Form:
     -------
     dict
         By role: ``state`` (running, starting or stopped), ``running``, and while it runs what it announced: ``pid``,
-        ``since``, ``host`` and ``port``, or ``device``.
+        ``since``, ``host`` and ``port``, or ``device``; of the receiver also ``door`` (`Receiver.door`).
     """
     return {role: _role(folder / "run", role) for role in ROLES}
 
@@ -108,7 +108,7 @@ def _snapshot(settings: Settings, latest: int) -> Form:
         "parked": list(_parked(spool, tasks["parked"][:latest])) if spool else [],
         "studies_held": len(spool.studies()) if spool else 0,
         "studies": latest_studies(spool, settings, tasks, found["work"]["running"], latest) if spool else [],
-        "model": _model(settings.model.bundle),
+        "model": _model(settings),
         "disk": _disk(settings.spool.folder),
     }
     return state | {"troubles": list(_troubles(state))}
@@ -180,24 +180,27 @@ def _parked(spool: Spool, tasks: list[Task]) -> Iterator[Form]:
             }
 
 
-def _model(folder: Path) -> Form:
-    """Say which model the configuration names."""
+def _model(settings: Settings) -> Form:
+    """Say which model the configuration names, and whose cut-offs hold."""
+    folder, thresholds = settings.model.bundle, settings.model.thresholds
     try:
-        identity = _identity(folder, changed_at(folder / MANIFEST))
-    except BundleError as error:
-        return {"name": None, "version": None, "weights": None, "error": str(error)}
+        bundle = in_force(_bundle(folder, changed_at(folder / MANIFEST)), thresholds)
+    except (BundleError, ConfigError) as error:
+        return dict.fromkeys(("name", "version", "weights", "cut_offs", "cut_offs_of")) | {"error": str(error)}
     return {
-        "name": identity.name,
-        "version": identity.version,
-        "weights": identity.weights_sha256[:12],
+        "name": bundle.identity.name,
+        "version": bundle.identity.version,
+        "weights": bundle.identity.weights_sha256[:12],
+        "cut_offs": cut_offs(bundle),
+        "cut_offs_of": source(bundle),
         "error": None,
     }
 
 
 @lru_cache(maxsize=4)
-def _identity(folder: Path, changed: float) -> ModelIdentity:
-    """Return a bundle's identity; its digests are verified once for each manifest, for a page asks every few seconds."""
-    return load(folder).identity
+def _bundle(folder: Path, changed: float) -> Bundle:
+    """Return a bundle; its digests are verified once for each manifest, for a page asks every few seconds."""
+    return load(folder)
 
 
 def _disk(folder: Path) -> Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import floor
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +12,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from node.site_thresholds import told
+
 Form = dict[str, Any]
+
+_SLACK = 1e-9  # 100 * 0.29 is 28.999...
 
 # Color only repeats what the word says.
 STYLES = {
@@ -58,13 +63,15 @@ def moment(iso: str) -> str:
 def percent(probability: float) -> str:
     """Return a probability in whole percent, never a plain 0 or 100.
 
+    Rounded down: cut-offs are whole percents, and one that is not reached must not look as if it were.
+
     Examples
     --------
-    >>> percent(0.934), percent(0.004), percent(0.997)
-    ('93 %', '<1 %', '>99 %')
+    >>> percent(0.934), percent(0.6497), percent(0.004), percent(0.997)
+    ('93 %', '64 %', '<1 %', '>99 %')
     """
     value = 100 * probability
-    return "<1 %" if value < 1 else ">99 %" if value > 99 else f"{value:.0f} %"
+    return "<1 %" if value < 1 else ">99 %" if value > 99 else f"{floor(value + _SLACK)} %"
 
 
 def answer(study: Form) -> str:
@@ -115,6 +122,11 @@ def results(study: Form) -> dict[str, str]:
     }
 
 
+def cut_offs(model: Form) -> str:
+    """Return whose cut-offs hold, and what they are."""
+    return f"Cut-offs of {model['cut_offs_of']}: {told(model['cut_offs'])}"
+
+
 def where(role: Form) -> str:
     """Return where a role listens, or on what it computes."""
     return role.get("device", "").upper() or (f"{role['host']}:{role['port']}" if "port" in role else "")
@@ -138,6 +150,7 @@ def render(snapshot: Form) -> RenderableType:
         f"AE title {snapshot['ae_title']}, {disk['free_bytes'] / 2**30:.1f} GiB free, "
         f"{snapshot['studies_held']} studies held",
         "no usable model" if model["error"] else f"{model['name']} {model['version']}, weights {model['weights']}",
+        *([] if model["error"] else [cut_offs(model)]),
         f"{snapshot['notice']}.",
     ]
     tables = (_roles(snapshot), _troubles(snapshot), _destinations(snapshot), _parked(snapshot), _studies(snapshot))

@@ -30,6 +30,19 @@ class Triage(StrEnum):
     NOT_ANALYSED = "not_analysed"
 
 
+class FilmWarning(StrEnum):
+    """What a reader must know of a film that was read all the same. The value is the code value in scheme 99CXRTRIAGE."""
+
+    LOOKS_TURNED = "LOOKS_TURNED"
+    LOOKS_INVERTED = "LOOKS_INVERTED"
+    LOOKS_COLLIMATED = "LOOKS_COLLIMATED"
+    UNLIKE_TRAINING = "UNLIKE_TRAINING"
+
+
+# The model never learned from such pictures: its probabilities of one mean nothing, and "not flagged" least of all.
+UNRELIABLE = frozenset({FilmWarning.LOOKS_TURNED, FilmWarning.LOOKS_INVERTED})
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the model says of one class of one image.
@@ -74,6 +87,10 @@ class Prediction:
     heat_map : ndarray, (rows, columns) float32 in [0, 1]
         Grad-CAM on the model's last feature map, on the bundle's absolute scale: 1 is the share of the logit seen in
         films rightly flagged, so the map of a film with nothing found stays near 0.
+    warnings : tuple of FilmWarning
+        In the order of their definition.
+    likeness : float or None
+        To the films the model was trained on, in [-1, 1] (`node.likeness`); None where the bundle does not measure it.
     """
 
     findings: tuple[Finding, ...]
@@ -81,6 +98,13 @@ class Prediction:
     flagged_label: str | None
     map_label: str
     heat_map: FloatArray
+    warnings: tuple[FilmWarning, ...] = ()
+    likeness: float | None = None
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the probabilities may be shown as such: not those of a film that looks turned or inverted."""
+        return UNRELIABLE.isdisjoint(self.warnings)
 
     def of(self, label: str) -> Finding:
         """Return the finding with this label."""
@@ -94,17 +118,21 @@ class Prediction:
             "flagged_label": self.flagged_label,
             "map_label": self.map_label,
             "heat_map": [[float(v) for v in row] for row in self.heat_map],
+            "warnings": [str(warning) for warning in self.warnings],
+            "likeness": self.likeness,
         }
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Prediction:
-        """Build from what ``to_json`` gave."""
+        """Build from what ``to_json`` gave; a reading that an earlier version left in the spool has no warnings."""
         return cls(
             findings=tuple(Finding(*row) for row in form["findings"]),
             triage=Triage(form["triage"]),
             flagged_label=form["flagged_label"],
             map_label=form["map_label"],
             heat_map=np.asarray(form["heat_map"], np.float32),
+            warnings=tuple(FilmWarning(warning) for warning in form.get("warnings", ())),
+            likeness=form.get("likeness"),
         )
 
 
@@ -153,6 +181,10 @@ class ImageReading:
         )
 
 
+# Name of the parameter that tells a site's cut-offs from the model's own.
+SITE_THRESHOLDS = "thresholds_sha256"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """Which model spoke: enough for a reader to know it and for a UID to change with it.
@@ -171,6 +203,12 @@ class ModelIdentity:
     version: str
     weights_sha256: str
     parameters: tuple[str, ...] = ()
+
+    @property
+    def site_thresholds(self) -> str:
+        """First digits of the digest of the site's cut-offs (`node.site_thresholds`); empty where the model's own hold."""
+        prefix = f"{SITE_THRESHOLDS}="
+        return next((fact.removeprefix(prefix) for fact in self.parameters if fact.startswith(prefix)), "")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -238,15 +276,15 @@ class StudyReading:
     def leading(self) -> ImageReading | None:
         """The image that decides the study's answer, None when none was read.
 
-        The most pressing triage wins, then the higher probability of the flagged class.
+        The most pressing triage wins, then a probability that may be relied upon, then the higher one of the flagged class.
         """
         order = list(Triage)
 
-        def rank(image: ImageReading) -> tuple[int, float]:
+        def rank(image: ImageReading) -> tuple[int, bool, float]:
             prediction = image.prediction
             assert prediction is not None
             label = prediction.flagged_label or prediction.map_label
-            return order.index(prediction.triage), -prediction.of(label).probability
+            return order.index(prediction.triage), not prediction.reliable, -prediction.of(label).probability
 
         return min(self.read, key=rank, default=None)
 

@@ -8,6 +8,7 @@ from socketserver import BaseServer
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.peers import wait_until
 
@@ -22,6 +23,14 @@ def node(tmp_path: Path, quick_to_stop: None, all_threads_end: None) -> Iterator
 
     with receiving(tmp_path / "spool") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a test does to the log's settings: the stream it logs to is closed with it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Readings of invented studies: what the model might have said of the films in ``tests.films``."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -10,7 +11,17 @@ from pydicom.dataset import Dataset
 
 from node.errors import Reason
 from node.report import ReportOptions, StudySource
-from node.study import Finding, FloatArray, ImageReading, ModelIdentity, Prediction, StudyReading, Times, Triage
+from node.study import (
+    FilmWarning,
+    Finding,
+    FloatArray,
+    ImageReading,
+    ModelIdentity,
+    Prediction,
+    StudyReading,
+    Times,
+    Triage,
+)
 from tests.films import chest, dx_film, parsed
 
 RECEIVED = datetime(2026, 11, 22, 10, 15, 58, tzinfo=UTC)
@@ -51,6 +62,12 @@ FLAGGED = prediction(Triage.FLAGGED, 0.112, 0.808, 0.08, "Pneumonia", 0.8)
 NORMAL = prediction(Triage.NOT_FLAGGED, 0.942, 0.041, 0.017)
 NOT_QUITE_NORMAL = prediction(Triage.NOT_FLAGGED, 0.44, 0.45, 0.11)
 UNCERTAIN = prediction(Triage.UNCERTAIN, 0.386, 0.352, 0.262, None, 0.3, (0.17, 0.15, 0.19))
+TURNED_URGENT = replace(URGENT, warnings=(FilmWarning.LOOKS_TURNED,))
+INVERTED = replace(NORMAL, triage=Triage.UNCERTAIN, warnings=(FilmWarning.LOOKS_INVERTED,))
+UNLIKE = replace(NORMAL, warnings=(FilmWarning.UNLIKE_TRAINING,), likeness=0.41)
+COLLIMATED_FLAGGED = replace(FLAGGED, warnings=(FilmWarning.LOOKS_COLLIMATED,))
+ALL_WARNINGS = replace(INVERTED, warnings=tuple(FilmWarning))
+NO_FILM = (Reason.NOT_A_CHEST_FILM, "")
 LATERAL = (Reason.NOT_FRONTAL, "LL")
 
 
@@ -89,5 +106,10 @@ def studies() -> dict[str, Sequence[tuple[Dataset, Prediction | NOT_READ]]]:
         "not flagged": [(dx_film(), NOT_QUITE_NORMAL)],
         "uncertain": [(dx_film(), UNCERTAIN)],
         "not analysed": [lateral()],
+        "turned": [(dx_film(), TURNED_URGENT)],
+        "inverted": [(dx_film(), INVERTED)],
+        "unlike": [(dx_film(), UNLIKE), lateral()],
+        "warned": [(dx_film(), ALL_WARNINGS), (dx_film(InstanceNumber=2), COLLIMATED_FLAGGED)],
+        "no film": [(dx_film(), NO_FILM)],
         "many slices": [(dx_film(), NORMAL), *ct, (document, (Reason.NOT_AN_IMAGE, "SR"))],
     }

@@ -1,6 +1,7 @@
 """A bundle is what its manifest says, to the byte, or it is refused with the file's name."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,19 @@ import yaml
 
 from node import bundle as bundles
 from node.errors import BundleError
+from node.study import FilmWarning
+from tests.bundles import SHIPPED
 
-FOLDER = Path(__file__).resolve().parents[1] / "models" / "cxr-triage-0.1.0"
+FOLDER = SHIPPED
 NAMES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file())
+ARCHITECTURE = {
+    "backbone": "EfficientNetB0",
+    "activation": "relu6",
+    "rows": 224,
+    "columns": 224,
+    "classes": 3,
+    "dropout": 0.3,
+}
 CODE = {"value": "1", "scheme": "99TEST", "meaning": "x"}
 
 
@@ -38,14 +49,7 @@ def about():
         "name": "test",
         "version": "1",
         "labels": [{"name": name, "code": CODE} for name in ("Normal", "Pneumonia", "Tuberculosis")],
-        "architecture": {
-            "backbone": "EfficientNetB0",
-            "activation": "relu6",
-            "rows": 224,
-            "columns": 224,
-            "classes": 3,
-            "dropout": 0.3,
-        },
+        "members": [{"file": bundles.WEIGHTS, "architecture": ARCHITECTURE}],
         "preprocessing": {"rows": 224, "columns": 224, "interpolation": "area", "percentiles": [1.0, 99.0]},
         "calibration": {"temperature": 1.5},
         "triage": {
@@ -56,6 +60,7 @@ def about():
             ],
         },
         "heat_map": {"layer": "top_activation", "reference_share": {"Pneumonia": 0.5, "Tuberculosis": 0.6}},
+        "likeness": None,
         "age_years": None,
         "training": {"recipe": "x", "films": {"train": 1}, "patients": 1, "sources": ["x"]},
         "made_with": {"keras": "3"},
@@ -105,11 +110,16 @@ def test_a_folder_that_is_not_there_is_no_bundle(tmp_path):
 
 
 def test_cut_offs_chosen_for_other_weights_are_refused(copy):
-    other = b"retrained"
-    (copy / bundles.WEIGHTS).write_bytes(other)
-    reseal(copy, lambda form: form["files"].update({bundles.WEIGHTS: hashlib.sha256(other).hexdigest()}))
+    other, name = b"retrained", bundles.load(copy).manifest.members[0].file
+    (copy / name).write_bytes(other)
+    reseal(copy, lambda form: form["files"].update({name: hashlib.sha256(other).hexdigest()}))
     with pytest.raises(BundleError, match=r"cut-offs were chosen for weights [0-9a-f]{64}.*calibrate"):
         bundles.load(copy)
+
+
+def turn_likeness_over(form):
+    """Have one of likeness and its file, not both."""
+    form["likeness"] = None if form["likeness"] else {"neighbors": 10, "cut_off": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -118,13 +128,21 @@ def test_cut_offs_chosen_for_other_weights_are_refused(copy):
         (lambda form: form.update(surprise=1), "surprise"),
         (lambda form: form["preprocessing"].update(crop=3), "crop"),
         (lambda form: form["triage"]["rules"][0].update(cutoff=0.5), "cutoff"),
-        (lambda form: form.update(format=2), "format"),
+        (lambda form: form.update(format=1), "format"),
         (lambda form: form["triage"]["rules"].pop(), "one rule for each label"),
         (lambda form: form["triage"]["rules"][0].update(uncertain_from=0.99), "uncertain_from is above cut_off"),
         (lambda form: form["triage"]["rules"][0].update(cut_off=1.5), "less than or equal to 1"),
         (lambda form: form["calibration"].update(temperature=0), "greater than 0"),
         (lambda form: form["calibration"].update(temperature=float("nan")), "temperature"),
-        (lambda form: form["architecture"].update(rows=128), "differ in size"),
+        (lambda form: form.update(members=[]), "members"),
+        (lambda form: form["members"].append(form["members"][0]), "two members have one file"),
+        (lambda form: form["members"][0].update(file="absent.weights.h5"), "lacks absent.weights.h5"),
+        (lambda form: form["members"][0]["architecture"].update(rows=128), "differ in size"),
+        (lambda form: form["members"][0]["architecture"].update(classes=2), "differ in number"),
+        (lambda form: form["members"][0]["architecture"].update(backbone="ResNet50"), "backbone"),
+        (lambda form: form["members"][0]["architecture"].update(working_px=225), "working_px is larger"),
+        (lambda form: form["members"][0]["architecture"].update(working_px=31), "working_px"),
+        (turn_likeness_over, "need each other"),
         (lambda form: form["files"].pop("card.md"), "lacks card.md"),
         (lambda form: form["files"].pop("golden/nih-normal.jpg"), "golden/nih-normal.jpg"),
     ],
@@ -181,13 +199,57 @@ def test_cut_offs_for_other_weights_are_not_written(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def ensemble(tmp_path, name, one=b"one", other=b"other"):
+    """Write a bundle of two members."""
+    names = ("members/1.weights.h5", "members/2.weights.h5")
+    form = about() | {"members": [{"file": each, "architecture": ARCHITECTURE | {"working_px": 160}} for each in names]}
+    digests = [hashlib.sha256(content).hexdigest() for content in (one, other)]
+    form["triage"]["thresholds_for"] = bundles.weights_digest(digests)
+    held = contents(**dict(zip(names, (one, other), strict=True)))
+    del held[bundles.WEIGHTS]
+    return bundles.write(tmp_path / name, form, held)
+
+
+def test_the_cut_offs_of_an_ensemble_are_bound_to_all_its_weights_in_their_order(tmp_path):
+    first, turned = ensemble(tmp_path, "a"), ensemble(tmp_path, "b", b"other", b"one")
+    assert first.identity.weights_sha256 != turned.identity.weights_sha256
+    assert first.identity.weights_sha256 not in first.manifest.files.values()
+    assert first.identity.parameters[2] == "members=2"
+    name, other = "members/2.weights.h5", b"retrained"
+    (tmp_path / "a" / name).write_bytes(other)
+    reseal(tmp_path / "a", lambda form: form["files"].update({name: hashlib.sha256(other).hexdigest()}))
+    with pytest.raises(BundleError, match="cut-offs were chosen for weights"):
+        bundles.load(tmp_path / "a")
+
+
+def test_a_bundle_may_hold_neighbors_and_a_film_check(tmp_path):
+    form = about() | {"likeness": {"neighbors": 10, "cut_off": 0.7}}
+    held = contents(**{bundles.NEIGHBORS: b"bank", bundles.FILM_CHECK: b"check"})
+    bundle = bundles.write(tmp_path / "new", form, held)
+    assert bundle.neighbors.read_bytes() == b"bank" and bundle.film_check.read_bytes() == b"check"
+    assert bundle.manifest.likeness.cut_off == 0.7
+    without = bundles.write(tmp_path / "without", about(), contents())
+    assert (without.neighbors, without.film_check, without.manifest.likeness) == (None, None, None)
+
+
+def test_a_golden_case_may_expect_warnings_that_exist(tmp_path):
+    case = {"file": bundles.CARD, "label": "Normal", "source": "x", "probabilities": {}, "tolerance": 0.1}
+    case |= {"map_label": "Pneumonia", "map_peak": 0.0}
+    expected = json.dumps([case, case | {"warnings": ["LOOKS_TURNED"]}]).encode()
+    golden = bundles.write(tmp_path / "new", about(), contents(**{bundles.GOLDEN_CASES: expected})).golden
+    assert [each.warnings for each in golden] == [(), (FilmWarning.LOOKS_TURNED,)]
+    wrong = json.dumps([case | {"warnings": ["LOOKS_FINE"]}]).encode()
+    with pytest.raises(BundleError, match="warnings"):
+        bundles.write(tmp_path / "wrong", about(), contents(**{bundles.GOLDEN_CASES: wrong}))
+
+
 def test_the_identity_changes_with_every_file(tmp_path):
     first = bundles.write(tmp_path / "a", about(), contents()).identity
     same = bundles.write(tmp_path / "b", about(), contents()).identity
     other = bundles.write(tmp_path / "c", about(), contents(**{bundles.CARD: b"another card"})).identity
     assert first == same != other
     assert first.weights_sha256 == other.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
-    assert first.parameters[:2] == ("input=224x224x3", "temperature=1.5")
+    assert first.parameters[:3] == ("input=224x224x3", "temperature=1.5", "members=1")
 
 
 def test_a_bundle_cannot_be_changed_once_read():

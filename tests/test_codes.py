@@ -7,7 +7,7 @@ from pydicom.sr.coding import Code
 from node import codes
 from node.errors import Reason
 from node.product import PRIVATE_SCHEME
-from node.study import Triage
+from node.study import FilmWarning, Triage
 
 # SNOMED CT and UMLS codes that pydicom's tables of PS3.16 do not hold, or hold under a longer name of SNOMED's.
 NOT_IN_THE_TABLES = {"399208008", "50811001", "233604007", "154283005", "C0034375", "{pixels}"}
@@ -35,9 +35,14 @@ def test_every_reason_has_a_private_code_of_its_own_name() -> None:
     assert len({code.meaning for code in codes.REASONS.values()}) == len(Reason)
 
 
+def test_every_warning_has_a_private_code_of_its_own_name() -> None:
+    assert {warning: code.value for warning, code in codes.WARNINGS.items()} == {w: w.value for w in FilmWarning}
+    assert len({code.meaning for code in codes.WARNINGS.values()}) == len(FilmWarning)
+
+
 def test_private_codes_are_told_apart_and_fit_their_value_representations() -> None:
     held = codes.private_codes()
-    assert len({code.value for code in held}) == len(held) == 1 + len(Reason) + 9
+    assert len({code.value for code in held}) == len(held) == 2 + len(Reason) + len(FilmWarning) + 9
     for code in held:
         assert code.scheme_designator == PRIVATE_SCHEME
         assert len(code.meaning) <= 64

@@ -101,7 +101,8 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(complaints):
     )
     assert found == [
         "2: listen.ae_title: must be 1 to 16 printable ASCII characters without a backslash (an AE title, PS3.5 6.2)",
-        "3: listen.prot: is not a key of this file. Known here: ae_title, host, port, callers.",
+        "3: listen.prot: is not a key of this file. Known here: ae_title, host, port, callers, addresses,"
+        " associations, associations_per_caller.",
         "4: listen.port: Input should be less than or equal to 65535",
         "6: study.settle_s: Input should be greater than or equal to 0",
         "9: report.heat_map: Input should be 'all', 'flagged' or 'off'",
@@ -157,7 +158,8 @@ def test_yaml_that_nests_without_end_is_refused(complaints):
 
 def test_an_alias_of_something_around_it_is_refused_and_not_followed(complaints):
     assert complaints("listen: &a [*a]\n") == [
-        "1: listen: must be a section of keys. Known here: ae_title, host, port, callers."
+        "1: listen: must be a section of keys. Known here: ae_title, host, port, callers, addresses, associations,"
+        " associations_per_caller."
     ]
 
 
@@ -239,6 +241,30 @@ def test_what_is_no_ae_title_is_refused(complaints, title):
     for section in ("listen:\n  ae_title: {}\n", "listen:\n  callers: [{}]\n"):
         (complaint,) = complaints(section.format(title))
         assert "must be 1 to 16 printable ASCII characters" in complaint
+
+
+def test_callers_are_listed_with_their_addresses(file):
+    text = 'listen:\n  addresses: {PACS: [10.1.2.3, 10.1.4.7/24, "fd00::/16"], " AE 2 ": []}\n'
+    assert load(file(text)).listen.addresses == {"PACS": ("10.1.2.3", "10.1.4.7/24", "fd00::/16"), "AE 2": ()}
+
+
+@pytest.mark.parametrize("address", ["pacs.hospital", "10.1.2", "10.1.2.3/33", "''", "10.1.2.3:104"])
+def test_what_is_no_address_is_refused(complaints, address):
+    (complaint,) = complaints(f"listen:\n  addresses:\n    PACS: [10.0.0.1, {address}]\n")
+    right = "must be an IP address, such as 10.1.2.3, or a network, such as 10.1.2.0/24"
+    assert complaint == f"3: listen.addresses.PACS.1: {right}"
+
+
+def test_what_should_be_a_list_of_addresses_by_title_is_said_to_be_one(complaints):
+    (complaint,) = complaints("listen:\n  addresses: [10.1.2.3]\n")
+    assert complaint == "2: listen.addresses: must be a section of keys, each with a list; {} is an empty one"
+    (complaint,) = complaints("listen:\n  addresses: {'A\\B': [10.1.2.3]}\n")
+    assert "must be 1 to 16 printable ASCII characters" in complaint
+
+
+@pytest.mark.parametrize("key", ["associations", "associations_per_caller"])
+def test_there_is_room_for_at_least_one_association(complaints, key):
+    assert complaints(f"listen: {{{key}: 0}}\n") == [f"1: listen.{key}: Input should be greater than or equal to 1"]
 
 
 def test_an_ae_title_of_digits_is_asked_for_in_quotes(complaints, file):

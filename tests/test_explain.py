@@ -1,7 +1,5 @@
 """The heat map: empty where nothing is found, strong where a film is flagged, and in its place on the film."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,15 +8,15 @@ from node import network
 from node.explain import on_film
 from node.infer import Reader
 from node.pixels import read_picture
+from tests.bundles import SHIPPED
 
-FOLDER = Path(__file__).resolve().parents[1] / "models" / "cxr-triage-0.1.0"
 # Below this share of the reference a report draws nothing.
 DRAWN_FROM = 0.25
 
 
 @pytest.fixture(scope="module")
 def bundle():
-    return bundles.load(FOLDER)
+    return bundles.load(SHIPPED)
 
 
 @pytest.fixture(scope="module")

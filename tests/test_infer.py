@@ -1,8 +1,8 @@
 """One film in, one answer out: calibrated, the same each time, or an error."""
 
 from dataclasses import replace
-from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -11,12 +11,14 @@ import tensorflow as tf
 from node import bundle as bundles
 from node import network
 from node.bundle import Rule
-from node.errors import BundleError, ConfigError, InferenceError
-from node.infer import Reader, load_model, replay_golden, triage
+from node.errors import BundleError, ConfigError, InferenceError, NotAssessable, Reason
+from node.graph import load_models
+from node.infer import Reader, replay_golden, triage
+from node.likeness import bank_bytes
 from node.pixels import model_input, read_picture
-from node.study import Prediction, Triage
+from node.study import FilmWarning, Prediction, Triage
+from tests.bundles import SHIPPED, film_check, variant
 
-FOLDER = Path(__file__).resolve().parents[1] / "models" / "cxr-triage-0.1.0"
 RULES = {
     "Pneumonia": Rule("Pneumonia", 0.6, 0.4, urgent=False),
     "Tuberculosis": Rule("Tuberculosis", 0.3, 0.2, urgent=True),
@@ -25,7 +27,7 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def bundle():
-    return bundles.load(FOLDER)
+    return bundles.load(SHIPPED)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,19 @@ def test_of_two_labels_equally_urgent_the_more_probable_wins():
     assert triage({"Pneumonia": 0.62, "Tuberculosis": 0.38}, rules) == (Triage.FLAGGED, "Pneumonia")
 
 
+@pytest.mark.parametrize("warning", [FilmWarning.LOOKS_TURNED, FilmWarning.LOOKS_INVERTED])
+def test_a_film_that_looks_turned_or_inverted_is_never_not_flagged(warning):
+    nothing, something = ({"Normal": 1 - p, "Pneumonia": 0.0, "Tuberculosis": p} for p in (0.1, 0.3))
+    assert triage(nothing, RULES, (warning,)) == (Triage.UNCERTAIN, None)
+    assert triage(something, RULES, (warning,)) == (Triage.URGENT, "Tuberculosis")
+
+
+@pytest.mark.parametrize("warning", [FilmWarning.LOOKS_COLLIMATED, FilmWarning.UNLIKE_TRAINING])
+def test_other_warnings_change_no_answer(warning):
+    nothing = {"Normal": 0.9, "Pneumonia": 0.0, "Tuberculosis": 0.1}
+    assert triage(nothing, RULES, (warning,)) == triage(nothing, RULES)
+
+
 def test_the_golden_films_get_the_answers_they_must(reader, bundle):
     results = replay_golden(reader, bundle)
     assert len(results) == len(bundle.golden)
@@ -81,8 +96,14 @@ def test_the_golden_films_get_the_answers_they_must(reader, bundle):
 def test_a_golden_film_that_gets_another_answer_does_not_pass(reader, bundle):
     case = bundle.golden[0]
     shifted = {label: abs(p - 2 * case.tolerance) for label, p in case.probabilities.items()}
-    changed = replace(bundle, golden=(replace(case, probabilities=shifted), replace(case, map_peak=1.0), case))
-    assert [result.passed for result in replay_golden(reader, changed)] == [False, False, True]
+    changed = (
+        replace(case, probabilities=shifted),
+        replace(case, map_peak=1.0),
+        replace(case, warnings=(FilmWarning.UNLIKE_TRAINING,)),
+        case,
+    )
+    results = replay_golden(reader, replace(bundle, golden=changed))
+    assert [result.passed for result in results] == [False, False, False, True]
 
 
 def test_golden_films_are_called_what_their_data_set_calls_them(reader, bundle, planes):
@@ -91,28 +112,29 @@ def test_golden_films_are_called_what_their_data_set_calls_them(reader, bundle, 
         assert max(prediction.findings, key=lambda finding: finding.probability).label == case.label
 
 
-def test_equal_input_gives_equal_bytes_alone_among_others_and_in_another_reader(reader, another, bundle, planes):
-    spec = bundle.manifest.preprocessing
-    inputs = [model_input(plane, spec) for plane in planes.values()]
-    alone = [as_bytes(reader.read(plane)) for plane in planes.values()]
-    assert [as_bytes(prediction) for prediction in reader.read_batch(inputs)] == alone
-    assert [as_bytes(prediction) for prediction in reader.read_batch(inputs[::-1])] == alone[::-1]
+def test_equal_input_gives_equal_bytes_in_any_order_and_in_another_reader(reader, another, planes):
+    films = list(planes.values())
+    said = [as_bytes(reader.read(plane)) for plane in films]
+    assert [as_bytes(reader.read(plane)) for plane in films[::-1]] == said[::-1]
     if another.device == "cpu":
-        assert [as_bytes(prediction) for prediction in another.read_batch(inputs)] == alone
+        assert [as_bytes(another.read(plane)) for plane in films] == said
 
 
-def test_no_films_give_no_predictions(reader):
-    assert reader.read_batch([]) == []
+def logits_of(bundle, planes):
+    """The logits of each member on its own, (members, films, classes)."""
+    pictures = np.stack([model_input(plane, bundle.manifest.preprocessing) for plane in planes])
+    return np.stack([model(pictures, training=False).numpy() for model in load_models(bundle)])
+
+
+def probabilities_of(reader, planes):
+    return np.array([[finding.probability for finding in reader.read(plane).findings] for plane in planes])
 
 
 def test_the_probabilities_are_the_models_own_at_the_bundles_temperature(reader, bundle, planes):
-    model = load_model(bundle)
-    for plane in planes.values():
-        logits = model(model_input(plane, bundle.manifest.preprocessing)[np.newaxis], training=False)[0]
-        expected = tf.nn.softmax(logits / bundle.manifest.calibration.temperature).numpy()
-        found = [finding.probability for finding in reader.read(plane).findings]
-        assert sum(found) == pytest.approx(1.0, abs=1e-6)
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+    logits = logits_of(bundle, planes.values()).mean(0)
+    found = probabilities_of(reader, planes.values())
+    np.testing.assert_allclose(found.sum(1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(found, tf.nn.softmax(logits / bundle.manifest.calibration.temperature), atol=1e-4)
 
 
 def test_the_spread_is_the_deviation_over_dropout_and_is_there(reader, planes):
@@ -121,7 +143,7 @@ def test_the_spread_is_the_deviation_over_dropout_and_is_there(reader, planes):
 
 
 def test_the_formula_of_the_head_has_the_gradient_that_tensorflow_finds(bundle, planes):
-    model = load_model(bundle)
+    model = load_models(bundle)[0]
     head, features_of = network.Head.of(model), network.feature_map(model)
     plane = next(iter(planes.values()))
     features = features_of(model_input(plane, bundle.manifest.preprocessing)[np.newaxis], training=False)
@@ -151,27 +173,20 @@ def test_a_value_that_is_not_finite_is_an_inference_error(reader, bad):
     plane[10, 10] = bad
     with pytest.raises(InferenceError, match="finite"):
         reader.read(plane)
-    picture = np.full((224, 224, 3), 0.5, np.float32)
-    picture[0, 0, 0] = bad
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, 255.0])
+def test_a_value_out_of_range_is_an_inference_error(reader, bad):
+    plane = np.full((300, 200), 0.5, np.float32)
+    plane[10, 10] = bad
     with pytest.raises(InferenceError, match=r"\[0, 1\]"):
-        reader.read_batch([picture])
-
-
-@pytest.mark.parametrize("shape", [(224, 224), (224, 224, 1), (128, 128, 3), (1, 224, 224, 3)])
-def test_a_picture_of_another_shape_is_an_inference_error(reader, shape):
-    with pytest.raises(InferenceError, match="takes"):
-        reader.read_batch([np.zeros(shape, np.float32)])
+        reader.read(plane)
 
 
 @pytest.mark.parametrize("shape", [(0, 10), (20, 20, 3), (20,)])
 def test_a_plane_that_is_no_plane_is_an_inference_error(reader, shape):
     with pytest.raises(InferenceError, match="two-dimensional"):
         reader.read(np.zeros(shape, np.float32))
-
-
-def test_a_picture_out_of_range_is_an_inference_error(reader):
-    with pytest.raises(InferenceError, match=r"\[0, 1\]"):
-        reader.read_batch([np.full((224, 224, 3), 255.0, np.float32)])
 
 
 def test_auto_takes_what_is_there(another, reader):
@@ -188,6 +203,132 @@ def test_a_gpu_that_is_asked_for_and_absent_is_a_configuration_error(bundle):
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_network_are_a_bundle_error(bundle, tmp_path):
     small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    small.save_weights(tmp_path / bundles.WEIGHTS)
+    path = tmp_path / bundle.manifest.members[0].file
+    path.parent.mkdir(exist_ok=True)
+    small.save_weights(path)
     with pytest.raises(BundleError, match="does not fit"):
-        load_model(replace(bundle, folder=tmp_path))
+        load_models(replace(bundle, folder=tmp_path))
+
+
+@pytest.fixture(scope="module")
+def weights(bundle):
+    return (SHIPPED / bundle.manifest.members[0].file).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, weights):
+    """Two members of one weights, the second of which works on a coarser grid."""
+    members = [(weights, {"working_px": size}) for size in (None, 160)]
+    return variant(tmp_path_factory.mktemp("pair") / "bundle", members)
+
+
+@pytest.mark.slow
+def test_the_logit_of_an_ensemble_is_the_mean_of_its_members_whatever_their_grids(pair, planes):
+    reader, films = Reader(pair, "cpu"), list(planes.values())[:3]
+    logits = logits_of(pair, films)
+    assert np.abs(logits[0] - logits[1]).max() > 0.1
+    expected = tf.nn.softmax(logits.mean(0) / pair.manifest.calibration.temperature)
+    np.testing.assert_allclose(probabilities_of(reader, films), expected, atol=1e-4)
+    assert reader.read(films[0]).heat_map.shape == (7, 7)
+
+
+@pytest.mark.slow
+def test_two_members_of_equal_weights_are_one_network(tmp_path, weights, bundle, planes):
+    once, twice = (variant(tmp_path / str(count), [(weights, {})] * count) for count in (1, 2))
+    plane = next(iter(planes.values()))
+    one, two = (Reader(each, "cpu").read(plane) for each in (once, twice))
+    for label in bundle.label_names:
+        assert two.of(label).probability == pytest.approx(one.of(label).probability, abs=1e-5)
+    # Half the variance: the members drop out apart.
+    spreads = [sum(finding.spread for finding in said.findings) for said in (one, two)]
+    assert 0 < spreads[1] < spreads[0]
+    np.testing.assert_allclose(two.heat_map, one.heat_map, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def watchful(tmp_path_factory, bundle, planes):
+    """A reader with a film check, and the golden films themselves as its training films."""
+    files = {bundles.NEIGHBORS: bank_bytes(features_of(bundle, [*planes.values()])), bundles.FILM_CHECK: film_check()}
+    settings = {"neighbors": 2, "cut_off": 0.5}
+    return Reader(variant(tmp_path_factory.mktemp("watchful") / "bundle", files=files, likeness=settings), "cpu")
+
+
+@pytest.mark.slow
+def test_a_film_like_the_training_films_is_read_without_a_warning(watchful, planes):
+    for plane in planes.values():
+        prediction = watchful.read(plane)
+        assert prediction.warnings == () and prediction.likeness > 0.5 and prediction.reliable
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_film_that_is_turned_is_read_with_a_warning_and_never_called_not_flagged(watchful, planes, turns):
+    for plane in planes.values():
+        prediction = watchful.read(np.ascontiguousarray(np.rot90(plane, turns)))
+        assert prediction.warnings[0] is FilmWarning.LOOKS_TURNED
+        assert not prediction.reliable and prediction.triage is not Triage.NOT_FLAGGED
+        assert Prediction.from_json(prediction.to_json()).warnings == prediction.warnings
+
+
+@pytest.mark.slow
+def test_a_film_that_is_inverted_is_read_with_a_warning_and_never_called_not_flagged(watchful, planes):
+    for plane in planes.values():
+        prediction = watchful.read(1 - plane)
+        assert prediction.warnings[0] is FilmWarning.LOOKS_INVERTED
+        assert not prediction.reliable and prediction.triage is not Triage.NOT_FLAGGED
+
+
+@pytest.mark.slow
+def test_a_film_with_a_large_empty_border_is_read_with_a_warning(watchful, planes):
+    plane = next(iter(planes.values()))
+    rows, columns = (side // 3 for side in plane.shape)
+    prediction = watchful.read(np.pad(plane, ((rows, rows), (columns, columns))))
+    assert FilmWarning.LOOKS_COLLIMATED in prediction.warnings and prediction.reliable
+
+
+@pytest.mark.slow
+def test_what_is_no_chest_film_is_refused_unless_an_answer_is_wanted_all_the_same(watchful):
+    noise = np.random.default_rng(0).random((300, 300), np.float32)
+    with pytest.raises(NotAssessable) as refusal:
+        watchful.read(noise)
+    assert refusal.value.reason is Reason.NOT_A_CHEST_FILM
+    prediction = watchful.read(noise, refuse=False)
+    assert sum(finding.probability for finding in prediction.findings) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_picture_unlike_the_training_films_is_read_with_a_warning(watchful):
+    letters = np.zeros((300, 300), np.float32)
+    letters[20:280:12, 30:270] = np.random.default_rng(2).integers(0, 2, 240).astype(np.float32)
+    prediction = watchful.read(letters, refuse=False)
+    assert prediction.warnings == (FilmWarning.UNLIKE_TRAINING,)
+    assert prediction.likeness < 0.5
+
+
+@pytest.mark.slow
+def test_a_golden_film_that_is_refused_does_not_pass(watchful, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    cv2.imwrite(str(tmp_path / "noise.png"), noise)
+    case = replace(watchful.bundle.golden[0], file="noise.png")
+    (result,) = replay_golden(watchful, replace(watchful.bundle, folder=tmp_path, golden=(case,)))
+    assert not result.passed and result.found == {}
+
+
+def test_a_bundle_without_a_bank_measures_no_likeness(reader, planes, bundle):
+    if bundle.neighbors is None:
+        assert reader.read(next(iter(planes.values()))).likeness is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 1280), (10, 7)])
+def test_a_bank_that_does_not_fit_the_model_is_a_bundle_error(tmp_path, shape):
+    files = {bundles.NEIGHBORS: bank_bytes(np.ones(shape, np.float32))}
+    wrong = variant(tmp_path / "bundle", files=files, likeness={"neighbors": 2, "cut_off": 0.5})
+    with pytest.raises(BundleError, match="at least 2 films of 1280 features"):
+        Reader(wrong, "cpu")
+
+
+def features_of(bundle, films):
+    backbones = [network.feature_map(model) for model in load_models(bundle)]
+    inputs = np.stack([model_input(plane, bundle.manifest.preprocessing) for plane in films])
+    return np.concatenate([np.asarray(backbone(inputs, training=False)).mean((1, 2)) for backbone in backbones], 1)

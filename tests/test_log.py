@@ -179,3 +179,28 @@ def test_on_a_terminal_the_lines_are_for_reading():
     assert "model.ready" in shown
     assert not shown.startswith("{")
     assert "withheld" in shown
+
+
+def test_a_fault_that_is_outlived_is_told_by_its_class_and_place_without_its_text(lines):
+    with log.Outlived("door.failed", study="abc") as fault:
+        raise ValueError(SECRET)
+    assert fault.failed
+    (line,) = lines()
+    assert (line["event"], line["level"], line["error"], line["study"]) == (
+        "door.failed",
+        "warning",
+        "ValueError",
+        "abc",
+    )
+    assert line["reason"].startswith("test_log.py:")
+    assert SECRET not in json.dumps(line)
+
+
+def test_what_goes_well_or_is_to_end_the_process_is_not_outlived(lines):
+    with log.Outlived("door.failed") as fault:
+        pass
+    assert not fault.failed
+    for end in (SystemExit, KeyboardInterrupt):
+        with pytest.raises(end), log.Outlived("door.failed"):
+            raise end
+    assert lines() == []

@@ -225,7 +225,7 @@ def test_peers_that_neither_speak_nor_hang_up_do_not_keep_the_node_from_stopping
         silent = socket.create_connection((HOST, node.port))
         deaf = request(node.port)
         deaf.dul._is_transport_event = lambda: False
-        wait_until(lambda: len(node.receiver._server.active_associations) == 2)
+        wait_until(lambda: (node.receiver.door()["pending"], node.receiver.door()["established"]) == (1, 1))
         receiver_threads = node.receiver._server.active_associations
     wait_until(lambda: not any(thread.is_alive() or thread.dul.is_alive() for thread in receiver_threads), 10)
     silent.close()

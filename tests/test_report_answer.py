@@ -6,16 +6,32 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.errors import Reason
-from node.report import answer
+from node.report import answer, warned
 from node.report.films import study_of
 from node.report.header import Context
 from node.report.identity import identity_of
 from node.report.source import StudySource
 from node.report.words import width, words
-from node.study import Triage
+from node.study import FilmWarning, Triage
 from tests import readings
 from tests.films import chest, dx_film
-from tests.readings import FLAGGED, NORMAL, NOT_QUITE_NORMAL, OPTIONS, UNCERTAIN, URGENT, lateral, prediction, source
+from tests.readings import (
+    ALL_WARNINGS,
+    COLLIMATED_FLAGGED,
+    FLAGGED,
+    INVERTED,
+    NO_FILM,
+    NORMAL,
+    NOT_QUITE_NORMAL,
+    OPTIONS,
+    TURNED_URGENT,
+    UNCERTAIN,
+    UNLIKE,
+    URGENT,
+    lateral,
+    prediction,
+    source,
+)
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "ja")
 RESEARCH = "Research use only - not for diagnosis."
@@ -93,6 +109,58 @@ def test_a_view_that_is_not_frontal_is_not_called_lateral_for_it() -> None:
     assert lines[1] == "Reason: not a frontal view (RAO); the model reads frontal views only."
 
 
+def test_a_picture_that_is_no_chest_film_was_not_analysed_and_is_not_called_a_missing_one() -> None:
+    assert said((dx_film(), NO_FILM)) == [
+        "NOT ANALYSED - no image of this study could be read by the model.",
+        "Reason: does not look like a frontal chest film; the model reads frontal chest films only.",
+        "Not a negative result. Read as usual.",
+        RESEARCH,
+    ]
+
+
+def test_a_warning_stands_right_below_the_answer() -> None:
+    assert said((dx_film(), UNLIKE))[:4] == [
+        "NOT FLAGGED - no pneumonia or tuberculosis pattern above the cut-off.",
+        "WARNING - image 1: unlike the model's training films.",
+        "Rely on the answer less than usual.",
+        "This does not exclude disease.",
+    ]
+
+
+def test_a_flag_on_a_film_that_looks_turned_stays_and_shows_no_percentage() -> None:
+    assert said((dx_film(), TURNED_URGENT))[:3] == [
+        "URGENT - suspected TUBERCULOSIS (?)",
+        "WARNING - image 1: looks turned.",
+        "The model was not made for such pictures: its percentages do not hold.",
+    ]
+
+
+def test_a_film_that_looks_inverted_is_uncertain_because_of_that() -> None:
+    assert said((dx_film(), INVERTED))[:4] == [
+        "UNCERTAIN - the model was not made for a picture like this.",
+        "WARNING - image 1: looks inverted.",
+        "The model was not made for such pictures: its percentages do not hold.",
+        "Not a negative result. Read as usual.",
+    ]
+
+
+def test_a_percentage_that_holds_leads_before_a_higher_one_that_does_not() -> None:
+    lower = prediction(Triage.URGENT, 0.2, 0.1, 0.7, "Tuberculosis")
+    lines = said((dx_film(), TURNED_URGENT), (dx_film(InstanceNumber=2), lower))
+    assert lines[:2] == ["URGENT - suspected TUBERCULOSIS (70 %)", "WARNING - image 1: looks turned."]
+
+
+def test_images_with_the_same_warnings_are_warned_of_together_and_others_apart() -> None:
+    films = [(dx_film(InstanceNumber=number), UNLIKE) for number in (1, 2, 3)]
+    lines = said(*films, (dx_film(InstanceNumber=4), ALL_WARNINGS))
+    assert lines[1:5] == [
+        "WARNING - 3 images: unlike the model's training films.",
+        "Rely on the answer less than usual.",
+        "WARNING - image 4: looks turned, looks inverted, large empty border, unlike the model's training films.",
+        "The model was not made for such pictures: its percentages do not hold.",
+    ]
+
+
 def test_five_hundred_slices_do_not_bury_the_answer() -> None:
     slices = [
         (dx_film(chest(16, 16), InstanceNumber=number), (Reason.WRONG_MODALITY, "CT")) for number in range(2, 502)
@@ -144,6 +212,9 @@ def test_a_replaced_report_without_evidence_is_named_alone() -> None:
         (FLAGGED, "AI FLAG: pneum. 81%", "AI pneum. 81% map 1"),
         (NORMAL, "AI: not flagged", "AI not flagged map 1"),
         (UNCERTAIN, "AI: UNCERTAIN", "AI UNCERTAIN map 1"),
+        (TURNED_URGENT, "AI URGENT: TB ?", "AI TB ? map 1"),
+        (INVERTED, "AI: UNCERTAIN", "AI UNCERTAIN map 1"),
+        (COLLIMATED_FLAGGED, "AI FLAG: pneum. 81%", "AI pneum. 81% map 1"),
         (prediction(Triage.URGENT, 0.001, 0.001, 0.998, "Tuberculosis"), "AI URGENT: TB >99%", "AI TB >99% map 1"),
     ],
 )
@@ -181,6 +252,27 @@ def test_an_uncertain_image_says_so_below_its_table() -> None:
     assert lines[-1] == "UNCERTAIN - the model could not decide on this image."
 
 
+def test_an_image_s_table_says_what_warns_of_it_and_doubts_percentages_that_do_not_hold() -> None:
+    context = context_of(source((dx_film(), TURNED_URGENT)))
+    assert answer.image_table(context, context.study.images[0]) == [
+        "Image 1 of 1: PA, series 1, image 1",
+        "WARNING - looks turned",
+        "Tuberculosis    93 %  ?       cut-off 60 %  ABOVE",
+        "Pneumonia        5 %  ?       cut-off 50 %  below",
+        "Normal           2 %  ?",
+    ]
+    context = context_of(source((dx_film(), replace(INVERTED, warnings=tuple(FilmWarning)))))
+    lines = answer.image_table(context, context.study.images[0])
+    assert [line for line in lines if line.startswith("WARNING")] == lines[1:5]
+    assert lines[-1] == "UNCERTAIN - the model was not made for such pictures."
+
+
+def test_a_warning_that_leaves_the_percentages_alone_leaves_their_spread() -> None:
+    context = context_of(source((dx_film(), UNLIKE)))
+    lines = answer.image_table(context, context.study.images[0])
+    assert lines[1:3] == ["WARNING - unlike the model's training films", "Normal          94 %  +/- 2"]
+
+
 def test_a_header_that_tells_nothing_of_an_image_leaves_its_number() -> None:
     bare = dx_film(ViewPosition=..., ViewCodeSequence=..., SeriesNumber=..., InstanceNumber=...)
     context = context_of(source((bare, NORMAL)))
@@ -188,11 +280,14 @@ def test_a_header_that_tells_nothing_of_an_image_leaves_its_number() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_table_is_narrower_than_sixty_columns_and_aligned(language: str) -> None:
+@pytest.mark.parametrize("warnings", [(), tuple(FilmWarning)])
+def test_a_table_is_at_most_seventy_columns_wide_and_aligned(language: str, warnings: tuple[FilmWarning, ...]) -> None:
     close = prediction(Triage.NOT_FLAGGED, 0.398, 0.0049, 0.5971, spreads=(0.1, 0.12, 0.2))
-    context = context_of(source((dx_film(), close)), language)
-    _, *rows = answer.image_table(context, context.study.images[0])
+    context = context_of(source((dx_film(), replace(close, warnings=warnings))), language)
+    _, *lines = answer.image_table(context, context.study.images[0])
+    rows = [line for line in lines if "%" in line]
     assert max(width(row) for row in rows) < 60
+    assert max(width(line) for line in lines) <= 70
     assert len({width(row[: row.index("%")]) for row in rows}) == 1
 
 
@@ -200,7 +295,7 @@ def test_how_it_was_made_names_software_model_cut_offs_and_the_four_moments() ->
     assert answer.made(context_of(source((dx_film(), URGENT)))) == [
         "Software: CXR Triage Node 0.1.0, AE title CXRTRIAGE",
         "Model: CXR triage EfficientNetB0 0.1.0, weights 0123456789ab",
-        "Cut-offs: tuberculosis 60 %, pneumonia 50 %",
+        "Cut-offs of the model: tuberculosis 60 %, pneumonia 50 %",
         "+/- is the standard deviation over repeated readings with random dropout in the model's head.",
         "Configuration: 001122334455",
         "2026-11-22 10:15:58 UTC first image received",
@@ -211,12 +306,20 @@ def test_how_it_was_made_names_software_model_cut_offs_and_the_four_moments() ->
     ]
 
 
+def test_the_cut_offs_of_a_site_are_told_as_such() -> None:
+    made = source((dx_film(), URGENT))
+    model = replace(made.reading.model, parameters=("temperature=1.37", "thresholds_sha256=9d236ad7318c32c8"))
+    context = context_of(replace(made, reading=replace(made.reading, model=model)))
+    assert "Cut-offs of this site, 9d236ad7318c: tuberculosis 60 %, pneumonia 50 %" in answer.made(context)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", readings.studies())
 def test_every_answer_in_every_language_ends_with_research_use_only(name: str, language: str) -> None:
-    lines = said(*readings.studies()[name], language=language)
+    context = context_of(source(*readings.studies()[name]), language)
+    lines = answer.impression(context)
     assert lines[-1] == words(language).answer["research"]
-    assert 3 <= len(lines) <= 5
+    assert 3 <= len([line for line in lines if line not in warned.below_the_answer(context)]) <= 5
     assert not any("{" in line or "}" in line for line in lines)
 
 
@@ -224,6 +327,10 @@ def test_normality_is_normal_only_where_normal_is_the_most_probable_class() -> N
     assert study_of(source((dx_film(), NORMAL))).is_normal
     assert not study_of(source((dx_film(), NOT_QUITE_NORMAL))).is_normal
     assert not study_of(source((dx_film(), NORMAL), (dx_film(InstanceNumber=2), NOT_QUITE_NORMAL))).is_normal
+
+
+def test_normality_is_never_normal_for_an_image_that_is_warned_of() -> None:
+    assert not study_of(source((dx_film(), UNLIKE))).is_normal
 
 
 def _evidence(film: Dataset) -> Dataset:

@@ -157,6 +157,10 @@ def test_the_gate_knows_every_result_as_this_node_s_own(name: str) -> None:
         ("not flagged", codes.ROUTINE, codes.UNDETERMINED, codes.WITHOUT_FINDINGS),
         ("uncertain", None, codes.UNDETERMINED, codes.NONE_SUCCEEDED),
         ("not analysed", None, codes.UNDETERMINED, codes.NONE_SUCCEEDED),
+        ("turned", codes.URGENT, codes.ABNORMAL, codes.WITH_FINDINGS),
+        ("inverted", None, codes.UNDETERMINED, codes.NONE_SUCCEEDED),
+        ("unlike", codes.ROUTINE, codes.UNDETERMINED, codes.WITHOUT_FINDINGS),
+        ("no film", None, codes.UNDETERMINED, codes.NONE_SUCCEEDED),
     ],
 )
 @pytest.mark.parametrize("profile", ["viewer", "air"])
@@ -183,6 +187,45 @@ def test_a_reason_not_read_is_coded_for_the_image_it_is_about() -> None:
     assert (reason.CodeValue, reason.CodingSchemeDesignator) == ("NOT_FRONTAL", "99CXRTRIAGE")
     image = section.ContentSequence[0].ContentSequence[0]
     assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == lateral()[0].SOPInstanceUID
+
+
+def warnings_below(item: Dataset) -> list[tuple[str, str]]:
+    """Code value and scheme of each warning directly below an item."""
+    held = [c.ConceptCodeSequence[0] for c in item.ContentSequence if name(c) == codes.IMAGE_WARNING.value]
+    return [(code.CodeValue, code.CodingSchemeDesignator) for code in held]
+
+
+def test_a_warning_is_coded_in_the_section_of_the_image_it_is_about() -> None:
+    report = report_of(*studies()["warned"])
+    first, second = (item for item in report.ContentSequence if name(item) == codes.FINDINGS.value)
+    assert warnings_below(first) == [(code.value, "99CXRTRIAGE") for code in codes.WARNINGS.values()]
+    assert warnings_below(second) == [("LOOKS_COLLIMATED", "99CXRTRIAGE")]
+    assert [item.ValueType for item in second.ContentSequence] == ["TEXT", "CODE", "CODE"]
+    assert warnings_below(report_of((dx_film(), URGENT)).ContentSequence[2]) == []
+
+
+def test_a_basic_text_report_says_a_warning_as_text() -> None:
+    results = compose(source(*studies()["turned"]), replace(OPTIONS, heat_map="off"), "viewer")
+    section = opened(results[0], 2).ContentSequence[2]
+    said = [item.TextValue for item in section.ContentSequence if name(item) == codes.IMAGE_WARNING.value]
+    assert said == ["Looks turned"]
+
+
+@pytest.mark.parametrize("profile", ["viewer", "air"])
+@pytest.mark.parametrize(("study", "numbers"), [("turned", 0), ("inverted", 0), ("unlike", 8), ("urgent", 8)])
+def test_probabilities_that_do_not_hold_are_given_to_no_machine(study: str, numbers: int, profile: Any) -> None:
+    report = report_of(*studies()[study], profile=profile)
+    measured = {codes.CERTAINTY.value, codes.THRESHOLD.value}
+    held = [item for item in tree(report) if item.ValueType == "NUM"]
+    assert len([item for item in held if profile == "viewer" or name(item) in measured]) == numbers
+
+
+def test_ai_results_warn_in_each_group_of_the_image_and_for_the_study() -> None:
+    report = report_of(*studies()["warned"], profile="air")
+    groups = [item for item in tree(report) if name(item) == "125007"]
+    assert len(groups) == 6
+    assert [len(warnings_below(group)) for group in groups] == [4, 4, 4, 1, 1, 1]
+    assert [value for value, _ in warnings_below(report.ContentSequence[-1])] == list(codes.WARNINGS)
 
 
 def test_many_images_are_told_by_reason_with_ten_references_and_all_are_evidence() -> None:

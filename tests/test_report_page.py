@@ -43,6 +43,22 @@ def test_the_answer_is_the_head_of_the_page_in_its_color(name: str, profile: str
         assert shown.count("Research use only - not for diagnosis.") >= 2
 
 
+@pytest.mark.parametrize("profile", ["viewer", "air"])
+@pytest.mark.parametrize(("name", "number"), [("turned", 1), ("unlike", 1), ("warned", 2), ("urgent", 0)])
+def test_a_warning_stands_out_at_the_head_of_the_page(name: str, number: int, profile: str) -> None:
+    for report in encodings(studies()[name], profile):
+        shown = page(report)
+        head = shown[shown.index("<header>") : shown.index("</header>")]
+        assert head.count('<p class="warning">WARNING - image') == number
+        assert ("Warning about the image" in shown) == bool(number)
+
+
+def test_a_page_of_a_turned_film_shows_no_probability_as_a_number() -> None:
+    for profile in ("viewer", "air"):
+        shown = page(encodings(studies()["turned"], profile)[0])
+        assert "93.0" not in shown
+
+
 def test_each_probability_stands_beside_its_name() -> None:
     shown = page(encodings(studies()["urgent"])[0])
     assert '<tr><td>Probability of tuberculosis</td><td class="number">93.0 %</td></tr>' in shown

@@ -18,10 +18,26 @@ from node.report.picture import ALPHA, FLOOR, draw, overlay
 from node.report.words import words
 from node.study import Prediction, Triage
 from tests.films import chest, dx_film
-from tests.readings import FLAGGED, NORMAL, OPTIONS, UNCERTAIN, URGENT, heat_map, lateral, prediction, source
+from tests.readings import (
+    ALL_WARNINGS,
+    COLLIMATED_FLAGGED,
+    FLAGGED,
+    INVERTED,
+    NORMAL,
+    OPTIONS,
+    TURNED_URGENT,
+    UNCERTAIN,
+    UNLIKE,
+    URGENT,
+    heat_map,
+    lateral,
+    prediction,
+    source,
+)
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "ja")
 OUTCOMES = {"urgent": URGENT, "flagged": FLAGGED, "normal": NORMAL, "uncertain": UNCERTAIN}
+WARNED = {"turned": TURNED_URGENT, "collimated": COLLIMATED_FLAGGED, "unlike": UNLIKE, "all": ALL_WARNINGS}
 SHAPES = {"square": (512, 512), "portrait": (512, 210), "landscape": (400, 512), "tiny": (169, 211), "wide": (120, 512)}
 
 
@@ -37,9 +53,9 @@ def sheet(outcome: Prediction, shape: tuple[int, int] = (512, 512), language: st
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("outcome", [*OUTCOMES, *WARNED])
 def test_no_text_is_cut_or_runs_into_another(outcome: str, shape: str, language: str) -> None:
-    drawn = sheet(OUTCOMES[outcome], SHAPES[shape], language)
+    drawn = sheet((OUTCOMES | WARNED)[outcome], SHAPES[shape], language)
     written, width = drawn.canvas.written, drawn.width
     assert len(written) > 12
     edges = (0, int(width * 0.36), int(width * 0.67), width)
@@ -90,6 +106,37 @@ def test_the_answer_is_always_written_out() -> None:
         assert "Research use only - not for diagnosis." in text
         assert "weights 0123456789ab" in text
         assert "Image 1 of 2: PA, series 1, image 1" in text
+
+
+def written(outcome: Prediction) -> str:
+    return " ".join(text for text, _ in sheet(outcome).canvas.written)
+
+
+def test_every_warning_is_written_out_in_the_banner() -> None:
+    assert "WARNING - looks turned" in written(TURNED_URGENT)
+    assert "WARNING - unlike the model's training films" in written(UNLIKE)
+    shown = written(ALL_WARNINGS)
+    for words_of_it in ("WARNING - looks turned, looks inverted,", "empty border", "unlike the model's"):
+        assert words_of_it in shown
+    assert not any("WARNING" in written(outcome) for outcome in OUTCOMES.values())
+
+
+def test_a_film_that_looks_turned_has_no_large_percentage_and_no_full_bars() -> None:
+    shown = written(TURNED_URGENT)
+    assert "TB ?" in shown and "TB 93 %" not in shown and "93 % ?" in shown
+    filled = {name: bars(outcome) for name, outcome in (("turned", TURNED_URGENT), ("sound", URGENT))}
+    assert filled["sound"] > 5 * filled["turned"] > 0
+
+
+def bars(outcome: Prediction) -> int:
+    """Count the pixels in a bar's color."""
+    pixels = np.asarray(sheet(outcome).canvas.image)[1030:, 760:1370].reshape(-1, 3)
+    return int(sum((pixels == color).all(axis=1).sum() for color in (picture.BAR, picture.BAR_ABOVE)))
+
+
+def test_an_uncertain_film_says_why_it_is_where_the_picture_is_to_blame() -> None:
+    assert "The model was not made for such pictures." in written(INVERTED).replace("  ", " ")
+    assert "could not decide" in written(UNCERTAIN)
 
 
 def test_the_large_answer_reads_in_a_thumbnail() -> None:

@@ -6,11 +6,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.resources import files
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.errors import Reason, ReportError
 from node.report import words as module
-from node.report.words import cut_off_percent, moment, pad, percent, spread, width, words
+from node.report.words import cut_off_percent, in_percent, moment, pad, percent, spread, width, words
+from node.study import FilmWarning
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "ja")
 
@@ -76,6 +80,26 @@ def test_an_unknown_language_is_refused() -> None:
         words("tlh")
 
 
+@given(st.floats(0, 1, width=32), st.integers(1, 99))
+def test_neither_words_nor_numbers_put_a_probability_on_the_other_side_of_its_cut_off(
+    probability: float, percents: int
+) -> None:
+    cut_off = percents / 100
+    reached = probability >= cut_off
+    assert (in_percent(probability) >= in_percent(cut_off)) == reached
+    shown = percent(probability, cut_off).removesuffix(" %")
+    below, above = shown.startswith("<"), shown.startswith(">")
+    assert reached == (above or (not below and float(shown) >= percents))
+
+
+@pytest.mark.parametrize("percents", range(1, 100))
+def test_a_probability_just_below_its_cut_off_is_not_shown_as_equal_to_it(percents: int) -> None:
+    cut_off = percents / 100
+    for below in (np.nextafter(np.float32(cut_off) - np.float32(1e-7), np.float32(0)), cut_off - 1e-6, cut_off - 0.004):
+        assert percent(float(below), cut_off) not in (f"{percents} %", f"{percents}.0 %")
+        assert in_percent(float(below)) < in_percent(cut_off) == percents
+
+
 def test_english_is_plain_ascii() -> None:
     assert (files(module.__package__) / "languages" / "en.toml").read_text("utf-8").isascii()
 
@@ -95,6 +119,20 @@ def test_no_language_file_holds_a_phrase_that_nobody_reads(language: str) -> Non
 def test_every_language_says_every_reason(language: str) -> None:
     assert set(words(language).reasons) == {*Reason, "LATERAL"}
     assert all(len(parts) == 2 and all(parts) for parts in words(language).reasons.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_every_warning(language: str) -> None:
+    assert set(words(language).warnings) == set(FilmWarning)
+    assert all(words(language).warnings.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_line_but_a_warning_begins_like_one(language: str) -> None:
+    # The page of a report knows a warning by its first word.
+    said = words(language)
+    others = [phrase for key, phrase in said.answer.items() if key != "warning"]
+    assert not any(phrase.startswith(said.answer["warning"]) for phrase in others)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

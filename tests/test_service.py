@@ -22,7 +22,7 @@ from node.errors import BundleError, ConfigError, NodeError
 from node.service import EXIT_CONFIG, _sole
 from tests.peers import free_port, wait_until
 from tests.radiographs import PATIENT, radiograph
-from tests.senders import EXPLICIT, HOST, associated, bring
+from tests.senders import EXPLICIT, HOST, associated, bring, request
 
 HERE = Path(__file__).resolve().parents[1]
 SECRET = PATIENT["PatientName"]
@@ -212,6 +212,19 @@ def test_a_role_says_where_it_is_while_it_runs_and_ends_when_it_is_told(running,
     assert node.announced() is None
     assert not held(node.folder / "spool", "receive")
     assert [line["event"] for line in node.lines()][-1] == "listener.closed"
+
+
+def test_the_receiver_says_how_its_door_is_doing_and_since_when_it_runs(running):
+    hurry = "from node import service\nservice.SAY_EVERY_S = 0.1"
+    node = running(RUN_ROLE.format(hurry), "receive").ready("receive")
+    first = node.announced()
+    assert first["door"] == {
+        "pending": 0, "established": 0, "cut": {}, "rejected": {}, "violations": {}, "evicted": 0
+    }  # fmt: skip
+    request(node.port, called="OTHER")
+    wait_until(lambda: node.announced()["door"]["rejected"] == {"called AE title not recognized": 1})
+    assert node.announced()["since"] == first["since"]
+    assert node.end() == 0
 
 
 def test_a_role_whose_port_is_taken_waits_for_a_person(running):

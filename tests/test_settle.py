@@ -299,6 +299,23 @@ def test_a_study_may_be_put_off_from_within_the_call(settler):
     assert attempts == ["a"] * 3
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyError, TypeError, RecursionError, MemoryError, OSError])
+def test_a_fault_in_settling_one_study_ends_no_thread_and_the_study_is_settled_later(settler, monkeypatch, error):
+    monkeypatch.setattr(settle, "AFTER_FAULT_S", SHORT_S)
+    attempts = []
+
+    def on_settled(study_key):
+        attempts.append(study_key)
+        if attempts == ["a"]:
+            raise error
+
+    running = settler(SHORT_S, SHORT_S, on_settled)
+    running.come_back("a")
+    wait_until(lambda: attempts == ["a", "a"])
+    running.come_back("b")
+    wait_until(lambda: attempts == ["a", "a", "b"])
+
+
 def test_studies_are_never_settled_two_at_once_nor_twice(settler, calls):
     running = settler(SHORT_S, SHORT_S)
     keys = [f"{number}" for number in range(40)]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from node.pixels import InputSpec
 from node.spool import Kind
 from node.status import render, roles, snapshot
 from node.status_text import answer, images, percent, progress, results, waited
-from node.study import Triage
-from tests.filled import PATIENT, FilledSpool, role, settings_for
+from node.study import FilmWarning, Triage
+from tests.filled import PATIENT, FilledSpool, prediction, role, settings_for
 
 
 @pytest.fixture
@@ -133,6 +134,16 @@ def test_a_study_says_what_was_read_what_was_not_and_when(settings: Settings, fi
     assert [words.split(" +")[0] for words in results(study).values()] == ["delivered", "delivered"]
 
 
+def test_probabilities_that_do_not_hold_are_not_shown(
+    settings: Settings, filled: FilledSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = replace(prediction(Triage.URGENT), warnings=(FilmWarning.LOOKS_TURNED,))
+    monkeypatch.setattr("tests.filled.prediction", lambda triage: said)
+    filled.read(Triage.URGENT)
+    (study,) = snapshot(settings)["studies"]
+    assert (study["answer"], study["probabilities"]) == ("urgent", {})
+
+
 def test_a_study_of_which_nothing_could_be_read_has_an_answer_and_no_probabilities(
     settings: Settings, filled: FilledSpool
 ) -> None:
@@ -228,6 +239,8 @@ def test_the_model_is_told_by_name_version_and_weights(settings: Settings, tmp_p
         "name": "a model",
         "version": "9.9.9",
         "weights": made.manifest.files[bundle.WEIGHTS][:12],
+        "cut_offs": {"Tuberculosis": 0.5},
+        "cut_offs_of": "the model",
         "error": None,
     }
 
@@ -282,22 +295,18 @@ def write_bundle(folder: Path) -> bundle.Bundle:
     weights = b"weights"
     code = {"value": "1", "scheme": "99TEST", "meaning": "a label"}
     rule = {"label": "Tuberculosis", "cut_off": 0.5, "uncertain_from": 0.3, "urgent": True}
+    architecture = {"backbone": "EfficientNetB0", "activation": "swish", "rows": 224, "columns": 224}
+    architecture |= {"classes": 2, "dropout": 0.2}
     about = {
         "name": "a model",
         "version": "9.9.9",
         "labels": [{"name": name, "code": code} for name in ("Normal", "Tuberculosis")],
-        "architecture": {
-            "backbone": "EfficientNetB0",
-            "activation": "swish",
-            "rows": 224,
-            "columns": 224,
-            "classes": 2,
-            "dropout": 0.2,
-        },
+        "members": [{"file": bundle.WEIGHTS, "architecture": architecture}],
         "preprocessing": InputSpec(),
         "calibration": {"temperature": 1.0},
         "triage": {"thresholds_for": hashlib.sha256(weights).hexdigest(), "rules": [rule]},
         "heat_map": {"layer": "top_activation", "reference_share": {"Tuberculosis": 1.0}},
+        "likeness": None,
         "age_years": None,
         "training": {"recipe": "none", "films": {}, "patients": 0, "sources": []},
         "made_with": {},

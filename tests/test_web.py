@@ -205,6 +205,22 @@ def test_metrics_count_roles_tasks_studies_and_deliveries(
     assert all(name.startswith("cxr_node_") for name in found)
 
 
+def test_metrics_tell_who_is_connected_and_who_was_turned_away(settings: Settings, page: httpx.Client) -> None:
+    door = {"pending": 3, "established": 2, "cut": {"too many connections": 4}, "rejected": {}, "evicted": 1}
+    violations = {"too slow": 1, "PDU too long": 2}
+    with role(settings.spool.folder, "receive", port=11112, door=door | {"violations": violations}):
+        found = metrics(page)
+    assert found['cxr_node_connections{state="pending"}'] == 3
+    assert found['cxr_node_connections{state="established"}'] == 2
+    assert {name: value for name, value in found.items() if "turned_away" in name} == {
+        'cxr_node_turned_away_total{how="cut",reason="too many connections"}': 4,
+        'cxr_node_turned_away_total{how="violations",reason="too slow"}': 1,
+        'cxr_node_turned_away_total{how="violations",reason="PDU too long"}': 2,
+        'cxr_node_turned_away_total{how="evicted",reason="silent"}': 1,
+    }
+    assert not any("turned_away" in name or "connections" in name for name in metrics(page))
+
+
 def test_metrics_follow_a_study_that_is_delivered_late_and_read_again(page: httpx.Client, filled: FilledSpool) -> None:
     task = filled.read(Triage.NOT_FLAGGED)
     filled.post(task, "pacs", "waiting", hours=1)

@@ -1,42 +1,56 @@
 """Temperature, cut-offs and the heat map's scale, all chosen on the validation films.
 
 - temperature: least negative log likelihood (Guo et al. 2017, arXiv:1706.04599);
-- cut_off of an abnormal label: the highest probability that keeps the recipe's sensitivity for it;
-- uncertain_from: the highest that keeps the recipe's higher, uncertain sensitivity;
+- cut_off of an abnormal label, from which it is flagged: keeps the recipe's sensitivity for it;
+- uncertain_from, from which it is uncertain: at most the share that the recipe's higher sensitivity leaves over stays below, by
+  conformal prediction (both, and their intervals, are those of `node.operating_points`);
 - reference share: a high percentile of the map's peak over films rightly flagged.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from rich.progress import track
 
 from node import network
-from node.bundle import Rule
+from node.bundle import Rule, weights_digest
 from node.infer import triage
-from training.backbone import starting_model
-from training.features import Features, pictures
+from node.operating_points import CALIBRATED_FOR, ClassFilms, OperatingPoint, choose, place
 from training.recipe import Recipe, file_digest
-from training.run import Rows, Run
+from training.run import Array, Rows, Run
 
 _TEMPERATURES = np.geomspace(0.2, 5.0, 641)
-_PLACES = 1e4
 _PERCENTILES = (5, 25, 50, 75, 90, 95)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What the calibration found, bound to the weights it was made for."""
+    """What the calibration found, bound to the weights it was made for.
+
+    Attributes
+    ----------
+    weights_sha256 : str
+        Of all members, as `node.bundle.weights_digest` gives it.
+    temperature : float
+    rules : tuple of Rule
+        Of each abnormal label.
+    reference_share : dict of str to float
+        By abnormal label, the evidence at a map's peak that is drawn as 1.
+    reference : dict
+        How the validation films were distributed: what a running node compares itself with.
+    points : dict of str to dict
+        By abnormal label, its `node.operating_points.OperatingPoint` on the validation films, as JSON.
+    """
 
     weights_sha256: str
     temperature: float
     rules: tuple[Rule, ...]
     reference_share: dict[str, float]
     reference: dict[str, Any]
+    points: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -49,73 +63,70 @@ class Calibrated:
 
 
 def calibrate(run: Run) -> Calibrated:
-    """Calibrate a run's trained network on its validation films."""
+    """Calibrate a run's trained networks on its validation films."""
     films, recipe = run.films, run.recipe
     rows = films.rows("val")
-    logits = run.head.logits(np.asarray(run.plain[rows]))
-    temperature = best_temperature(logits, films.labels[rows])
+    labels, logits = films.labels[rows], run.logits(rows)
+    temperature = best_temperature(logits, labels)
     probabilities = softmax(logits / temperature)
-    rules = rules_for(probabilities, films.labels[rows], recipe)
-    answers = [
-        triage(dict(zip(recipe.labels, map(float, row), strict=True)), _by_label(rules)) for row in probabilities
-    ]
-    peaks = _peaks(run, rows)
-    shares = _reference_shares(peaks, probabilities, films.labels[rows], rules, recipe)
-    reference = _reference(probabilities, answers, peaks, shares, recipe)
-    return Calibrated(file_digest(run.weights), temperature, rules, shares, reference)
+    rules = rules_for(probabilities, labels, recipe)
+    points = points_for(probabilities, labels, films.patients[rows], recipe)
+    peaks = network.evidence(run.shares(rows)).max((1, 2))
+    shares = _reference_shares(peaks, probabilities, labels, rules, recipe)
+    return Calibrated(
+        weights_sha256=weights_digest([file_digest(member.weights) for member in run.members]),
+        temperature=temperature,
+        rules=rules,
+        reference_share=shares,
+        reference=_reference(probabilities, _answers(probabilities, rules, recipe), peaks, shares, recipe),
+        points={label: point.to_json() for label, point in points.items()},
+    )
 
 
-def softmax(logits: Features) -> Features:
+def softmax(logits: Array) -> Array:
     """Return the softmax over the last axis."""
     raised = np.exp(logits - logits.max(-1, keepdims=True))
-    total: Features = raised / raised.sum(-1, keepdims=True)
+    total: Array = raised / raised.sum(-1, keepdims=True)
     return total
 
 
-def best_temperature(logits: Features, labels: Rows) -> float:
+def best_temperature(logits: Array, labels: Rows) -> float:
     """Return the temperature of the least negative log likelihood."""
     truth = np.arange(len(labels)), labels
     losses = [-np.log(softmax(logits / t)[truth] + 1e-12).mean() for t in _TEMPERATURES]
     return round(float(_TEMPERATURES[int(np.argmin(losses))]), 4)
 
 
-def rules_for(probabilities: Features, labels: Rows, recipe: Recipe) -> tuple[Rule, ...]:
+def rules_for(probabilities: Array, labels: Rows, recipe: Recipe) -> tuple[Rule, ...]:
     """Return the rule of each abnormal class."""
-    wanted = recipe.calibrate
+    sensitivity, share = _wanted(recipe)
     rules = []
     for index, cls in list(enumerate(recipe.classes))[1:]:
-        own = probabilities[labels == index, index]
-        cut_off = highest_keeping(own, wanted.sensitivity)
-        uncertain_from = highest_keeping(own, max(wanted.sensitivity, wanted.uncertain_sensitivity))
-        rules.append(Rule(cls.name, cut_off, uncertain_from, cls.urgent))
+        pair = place(probabilities[labels == index, index], sensitivity, share)
+        rules.append(Rule(cls.name, pair.cut_off, pair.uncertain_from, cls.urgent))
     return tuple(rules)
 
 
-def highest_keeping(probabilities: npt.NDArray[np.float32], sensitivity: float) -> float:
-    """Return the highest cut-off, to four places, that this share of the probabilities reaches."""
-    ranked = np.sort(probabilities)[::-1]
-    reached = ranked[max(0, int(np.ceil(sensitivity * len(ranked))) - 1)]
-    return float(np.floor(float(reached) * _PLACES) / _PLACES)
+def points_for(probabilities: Array, labels: Rows, patients: Any, recipe: Recipe) -> dict[str, OperatingPoint]:
+    """Return, by abnormal class, what its rule gives on these films and how surely that is known."""
+    return {
+        name: choose(ClassFilms.of(index, labels, probabilities, patients), *_wanted(recipe))
+        for index, name in list(enumerate(recipe.labels))[1:]
+    }
 
 
-def _by_label(rules: tuple[Rule, ...]) -> dict[str, Rule]:
-    return {rule.label: rule for rule in rules}
+def _wanted(recipe: Recipe) -> tuple[float, float]:
+    """Return the sensitivity of the cut-offs, and the share of films that may stay below the band."""
+    return recipe.calibrate.sensitivity, round(1.0 - recipe.calibrate.uncertain_sensitivity, 9)
 
 
-def _peaks(run: Run, rows: Rows) -> Features:
-    """Return the peak of each film's map for each class, before scaling, (films, classes)."""
-    recipe, size = run.recipe, run.recipe.features.batch
-    extractor = network.feature_map(starting_model(recipe))
-    batches = [rows[first : first + size] for first in range(0, len(rows), size)]
-    parts = [
-        network.evidence(run.head.shares(extractor.predict_on_batch(pictures(run.films, batch, recipe)))).max((1, 2))
-        for batch in track(batches, "heat maps: val")
-    ]
-    return np.concatenate(parts)
+def _answers(probabilities: Array, rules: Sequence[Rule], recipe: Recipe) -> list[str]:
+    by_label = {rule.label: rule for rule in rules}
+    return [str(triage(dict(zip(recipe.labels, map(float, row), strict=True)), by_label)[0]) for row in probabilities]
 
 
 def _reference_shares(
-    peaks: Features, probabilities: Features, labels: Rows, rules: tuple[Rule, ...], recipe: Recipe
+    peaks: Array, probabilities: Array, labels: Rows, rules: Sequence[Rule], recipe: Recipe
 ) -> dict[str, float]:
     shares = {}
     for index, rule in enumerate(rules, start=1):
@@ -125,15 +136,16 @@ def _reference_shares(
 
 
 def _reference(
-    probabilities: Features, answers: list[Any], peaks: Features, shares: dict[str, float], recipe: Recipe
+    probabilities: Array, answers: list[str], peaks: Array, shares: dict[str, float], recipe: Recipe
 ) -> dict[str, Any]:
     """Return what a running node compares itself with: the distributions over the validation films."""
-    said = np.array([str(answer) for answer, _ in answers])
+    said = np.array(answers)
     edges = np.linspace(0.0, 1.0, 21)
     on_scale = {name: np.minimum(1.0, peaks[:, recipe.labels.index(name)] / share) for name, share in shares.items()}
     return {
         "split": "val",
         "films": len(said),
+        CALIBRATED_FOR: dict(zip(("sensitivity", "uncertain_share"), _wanted(recipe), strict=True)),
         "probability_edges": edges.round(2).tolist(),
         "probability_counts": {
             name: np.histogram(probabilities[:, index], edges)[0].tolist() for index, name in enumerate(recipe.labels)

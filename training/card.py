@@ -1,206 +1,193 @@
-"""The model card: measured numbers, and what they do not show."""
+"""The model card: measured numbers, what they do not show, and what the model is not for.
+
+Its parts are those of Mitchell et al. 2019, Model Cards for Model Reporting, arXiv:1810.03993: details, intended use, factors,
+metrics, data, ethical considerations, caveats. Limits stand before any number.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from typing import Any
 
+from training import summary, tables
 from training.calibrate import Calibrated
+from training.recipe import Recipe
 from training.run import Run
 
-_HEAD = """# {name} {version}
+_USE = """## What it is for
 
-**It supplements and never replaces a reader. Research and education only, not for diagnosis.**
+A frontal chest radiograph in, a probability of each of {labels} out, and a mark on films that a reader should see first. It is
+made for research and teaching: to try a DICOM node end to end, to study how such models fail, and to measure one on films of
+your own.
 
-## What it is for
+It was **not** made for diagnosis, for ruling anything out, for lateral views, other body parts, other diseases or follow-up, nor
+to decide about a patient without a reader. "Not flagged" is not "normal".
+"""
 
-A frontal chest radiograph of a patient in, a probability of each of {labels} out, and a mark on films that a reader should see first.
-{backbone}.
-Head: global average pooling, BatchNormalization, dropout, one dense layer. Only the head was trained.
-
-It was not made for lateral views, other body parts, other diseases, follow-up, or ruling anything out. "Not flagged" is not "normal".
-
-## Limits, before any number
-
-{limits}
-- Thresholds do not transfer: set on films of these sources, they give another sensitivity and specificity elsewhere (see "sources left out").
+_LIMITS = """- **Cut-offs do not transfer**: set on films of these sources they give another sensitivity and specificity elsewhere (see "Sources left
+  out"). Measure on films of your own first, and set cut-offs there.
 - The heat map shows which places raised the odds of the class against normal, not against the other abnormal class. It is no
-  outline of a lesion and no evidence. It is empty where normal is the more probable of the two.
+  outline of a lesion and **no evidence**. It is empty where normal is the more probable of the two.
 - The spread over head dropout is offered beside the probability; nothing acts on it.
-- Fairness by age, sex and view was not measured.
+"""
+
+_ETHICS = """## Ethical notes
+
+- **It supplements a reader and replaces none.** The answer is a suggestion of what to read first; whoever reads the film decides.
+- It has no clearance of any authority and was tried in no clinic. Research and education only, not for diagnosis.
+- A wrong "not flagged" may delay care, a wrong flag may harm through needless tests. Who uses it must know both rates at their
+  own place before any patient is touched by it.
+- It was made of public films, some for non-commercial research alone: see "Films and their terms". Patients in them did not
+  choose this use; the films stay out of this bundle but for those in `golden/`, whose terms allow it.
+- Groups of patients that the data do not tell apart could not be measured, and may be read worse without anyone having noticed.
 """
 
 
 def card(run: Run, calibrated: Calibrated, metrics: Mapping[str, Any]) -> str:
-    """Return the model card as Markdown."""
-    return "\n".join(
-        [
-            _head(run),
-            *_inside(metrics, run.recipe.labels),
-            *_by_source(metrics, run.recipe.labels),
-            *_left_out(metrics, run.recipe.labels),
-            *_controls(metrics),
-            *_calibration(run, calibrated, metrics),
-            *_data(run),
-        ]
-    )
+    """Return the model card as Markdown.
 
-
-def _head(run: Run) -> str:
+    Parameters
+    ----------
+    run : Run
+    calibrated : Calibrated
+    metrics : mapping
+        As `training.run_report.evaluated` gives it.
+    """
     recipe = run.recipe
-    backbone = f"Backbone: EfficientNetB0 graph, {recipe.backbone.activation} activation, frozen; its weights: {recipe.backbone.origin}"
-    return _HEAD.format(
-        name=recipe.name,
-        version=recipe.version,
-        labels=", ".join(recipe.labels),
-        backbone=backbone,
-        limits="\n".join(f"- {limit}" for limit in [*_confounding(run), *(f"{note}." for note in recipe.notes)]),
+    parts = (
+        _head(recipe, metrics),
+        _limits(recipe, metrics),
+        _targets(metrics),
+        _outside(metrics),
+        _inside(metrics),
+        _controls(metrics),
+        _calibration(recipe, calibrated, metrics),
+        _fairness(metrics),
+        _robustness(metrics),
+        _explanation(metrics),
+        _film_checks(metrics),
+        _data(metrics),
+        _training(run, metrics),
+        [_ETHICS],
     )
+    return "\n".join(line for part in parts for line in part)
 
 
-def _confounding(run: Run) -> Iterator[str]:
-    """Say which classes no source holds together: what tells them apart may be the source."""
-    films, labels = run.films, run.recipe.labels
-    held = {str(source): set(films.labels[films.sources == source].tolist()) for source in sorted(set(films.sources))}
-    if all(len(classes) == len(labels) for classes in held.values()):
-        return
-    of_source = "; ".join(
-        f"{source}: {', '.join(labels[c] for c in sorted(classes))}" for source, classes in held.items()
-    )
-    yield f"**Class goes with source in these data** ({of_source}). Accuracy inside the data proves little: see the controls."
-    for one, other in combinations(range(len(labels)), 2):
-        if not any({one, other} <= classes for classes in held.values()):
-            yield f"**No source holds both {labels[one].lower()} and {labels[other].lower()}**: what tells the two apart here may be the hospital."
+def _head(recipe: Recipe, metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {recipe.name} {recipe.version}\n\n**{summary.DISCLAIMER}**\n"
+    yield from (f"{sentence}\n" for sentence in summary.headline(metrics))
+    yield _USE.format(labels=", ".join(recipe.labels))
 
 
-def _inside(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[str]:
-    values = metrics["metrics"]
-    yield from ("## Inside: the test split, hospitals that were in training", "")
-    yield f"{_films(metrics)}, {metrics['patients']} patients; 95 % intervals by patient in brackets."
-    yield ""
-    yield f"Accuracy {_interval(values['accuracy'])}, expected calibration error {metrics['ece']:.3f}."
-    yield ""
-    yield from _table(
-        ["class", "precision", "recall", "F1", "AUC"],
-        [
-            [name, *(_interval(values.get(f"{m} {name}")) for m in ("precision", "recall", "f1", "auc"))]
-            for name in labels
-        ],
-    )
+def _limits(recipe: Recipe, metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Limits, before any table\n"
+    yield from (f"- {sentence}" for sentence in (*summary.confounding(metrics), *(f"{note}." for note in recipe.notes)))
+    yield _LIMITS
 
 
-def _by_source(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[str]:
-    yield from ("## By source, test split", "")
-    yield from _table(
-        ["source", "films", "accuracy", *_flag_headings(labels)],
-        [
-            [source, _films(found), _interval(found["metrics"]["accuracy"]), *_flags(found["metrics"], labels)]
-            for source, found in metrics["by_source"].items()
-        ],
-    )
+def _targets(metrics: Mapping[str, Any]) -> Iterator[str]:
+    if metrics.get("targets"):
+        yield "## Targets\n"
+        yield '"Within error": the 95 % interval, in brackets, holds the target.\n'
+        yield tables.targets(metrics["targets"]).markdown()
 
 
-def _left_out(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[str]:
+def _outside(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Sources left out: what a hospital gets that it never saw\n"
     if not metrics.get("left_out"):
-        yield from (
-            "## Sources left out",
-            "",
-            "Not measured: what this model is worth at another hospital is unknown.",
-            "",
-        )
+        yield "Not measured: what this model is worth at another hospital is unknown.\n"
         return
-    yield from ("## Sources left out: the figure to look at", "")
-    yield "Trained without the source, cut-offs set without it, measured on all its films. An AUC of 0.5 is a coin."
-    yield ""
-    yield from _table(
-        ["source left out", "films", *_flag_headings(labels)],
-        [[source, _films(found), *_flags(found["metrics"], labels)] for source, found in metrics["left_out"].items()],
-    )
+    about = metrics["about"]
+    yield "Trained without the source, temperature and cut-offs set without it, measured on all its films. A coin has an AUC of 0.5."
+    if about["control_members"] < about["members"]:
+        yield f"Each was trained with {about['control_members']} of the {about['members']} members."
+    yield f"\n{tables.left_out(metrics).markdown()}"
+
+
+def _inside(metrics: Mapping[str, Any]) -> Iterator[str]:
+    values = metrics["metrics"]
+    yield "## Hospitals it learned from: the test films\n"
+    yield f"{tables.film_counts(metrics)}; {metrics['patients']} patients. Accuracy {tables.interval(values['accuracy'])},"
+    yield f"expected calibration error {metrics['ece']:.3f}; 95 % intervals by patient in brackets.\n"
+    yield tables.classes(metrics).markdown()
+    yield tables.sources(metrics).markdown()
+    if metrics.get("members"):
+        yield tables.members(metrics).markdown()
 
 
 def _controls(metrics: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Controls", "")
-    probe = metrics["controls"]["source_from_normal_films"]
-    if probe["balanced_accuracy"] is not None:
-        sources = ", ".join(probe["sources"])
-        yield f"- The source of a *normal* film ({sources}) is told from the model's features with balanced accuracy"
-        yield f"  {probe['balanced_accuracy']:.3f}, where chance is {probe['chance']:.3f}: the features know the hospital."
-    random = metrics["controls"].get("random_backbone")
-    if random:
-        aucs = ", ".join(f"{name[4:]} {v[0]:.3f}" for name, v in random["metrics"].items() if name.startswith("auc "))
-        yield f"- The same head on a **random** backbone, unaltered films: accuracy {_interval(random['metrics']['accuracy'])}, AUC {aucs}, inside."
-        yield "  That much of the inside numbers needs no knowledge of disease."
+    yield "## Controls\n"
+    yield from (f"- {sentence}" for sentence in summary.controls(metrics))
     yield ""
 
 
-def _calibration(run: Run, calibrated: Calibrated, metrics: Mapping[str, Any]) -> Iterator[str]:
-    wanted = run.recipe.calibrate
-    yield from ("## Calibration, on the validation split", "")
-    yield f"Temperature {calibrated.temperature:g}. `cut_off` is the highest probability that keeps a sensitivity of"
-    yield f"{wanted.sensitivity:.0%} on validation films of the class, `uncertain_from` the highest that keeps {wanted.uncertain_sensitivity:.0%}. The map's"
-    yield f"reference share is the {wanted.share_percentile:g}th percentile of the peak over validation films of the class that reach the cut-off."
-    yield ""
-    yield from _table(
-        [
-            "label",
-            "cut_off",
-            "uncertain_from",
-            "urgent",
-            "reference share",
-            "test sensitivity",
-            "test specificity (normal films)",
-        ],
-        [
-            [
-                rule.label,
-                f"{rule.cut_off:g}",
-                f"{rule.uncertain_from:g}",
-                "yes" if rule.urgent else "no",
-                f"{calibrated.reference_share[rule.label]:g}",
-                _interval(metrics["metrics"].get(f"sensitivity {rule.label}")),
-                _interval(metrics["metrics"].get(f"specificity {rule.label}")),
-            ]
-            for rule in calibrated.rules
-        ],
-    )
+def _calibration(recipe: Recipe, calibrated: Calibrated, metrics: Mapping[str, Any]) -> Iterator[str]:
+    wanted = recipe.calibrate
+    shares = ", ".join(f"{label} {share:g}" for label, share in calibrated.reference_share.items())
+    yield "## Probabilities and cut-offs\n"
+    yield f"Set on the validation films: temperature {calibrated.temperature:g}; `cut_off` keeps a sensitivity of {wanted.sensitivity:g},"
+    yield f"`uncertain_from` one of {wanted.uncertain_sensitivity:g}. The heat map is drawn at full strength where the evidence of a place reaches"
+    yield f"{shares} (percentile {wanted.share_percentile:g} of its peak over films rightly flagged). On the test films:\n"
+    yield tables.cut_offs(metrics).markdown()
+    yield tables.answers(metrics).markdown()
 
 
-def _data(run: Run) -> Iterator[str]:
-    films, recipe = run.films, run.recipe
-    yield from ("## Data", "")
-    rows = []
-    for source in sorted(set(films.sources)):
-        own = films.sources == source
-        counts = [f"{int((own & (films.labels == index)).sum())}" for index in range(len(recipe.labels))]
-        splits = " / ".join(str(int((own & (films.splits == split)).sum())) for split in ("train", "val", "test"))
-        rows.append([str(source), *counts, splits, films.terms.get(str(source), "not stated in the manifest")])
-    yield from _table(["source", *recipe.labels, "train / val / test", "license, as the manifest states it"], rows)
-    yield f"Run {recipe.digest()}, seed {recipe.seed}, one run. The films are not part of this bundle, but for `golden/`."
-    yield ""
+def _fairness(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Groups of patients\n"
+    found = metrics.get("fairness")
+    if not found:
+        yield "Fairness by age, sex and view was not measured.\n"
+        return
+    yield from (f"- {sentence}" for sentence in summary.fairness(found))
+    yield "\nWhat differs from the rest stands out; every metric of every group is in `metrics.json` of the run.\n"
+    for attribute, groups in found["attributes"].items():
+        table = tables.fairness(attribute, groups)
+        yield f"{table.caption}:\n\n{table.markdown()}"
 
 
-def _flag_headings(labels: tuple[str, ...]) -> list[str]:
-    return [f"{label}: AUC; sensitivity; specificity" for label in labels[1:]]
+def _robustness(metrics: Mapping[str, Any]) -> Iterator[str]:
+    found = metrics.get("robustness")
+    if found:
+        yield "## Worse films\n"
+        yield f"{found['films']} of the {found['of']} test films, every class and source in its share, altered before the preprocessing."
+        meanings = (f"{name}: {one['meaning']}" for name, one in found["alterations"].items())
+        yield f"Strengths are of {'; '.join(meanings)}.\n"
+        yield tables.robustness(metrics).markdown()
 
 
-def _flags(values: Mapping[str, list[float]], labels: tuple[str, ...]) -> list[str]:
-    cells = []
-    for label in labels[1:]:
-        found = [values.get(f"{metric} {label}") for metric in ("auc", "sensitivity", "specificity")]
-        cells.append("; ".join(_interval(value) for value in found) if any(found) else "-")
-    return cells
+def _explanation(metrics: Mapping[str, Any]) -> Iterator[str]:
+    found = metrics.get("explanation")
+    if found:
+        yield "## Where the heat maps look\n"
+        yield "Beside the model stand lookers that know nothing of disease: a map no better than theirs explains nothing.\n"
+        yield from (f"- {sentence}" for sentence in summary.explanation(found))
+        yield ""
+        for table in tables.explanation(found):
+            yield f"{table.caption}:\n\n{table.markdown()}"
 
 
-def _films(found: Mapping[str, Any]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in found["films"].items() if count)
+def _film_checks(metrics: Mapping[str, Any]) -> Iterator[str]:
+    found = metrics.get("film_checks")
+    if found:
+        yield "## Is it a chest film at all?\n"
+        for table in tables.film_checks(found):
+            yield f"{table.caption}:\n\n{table.markdown()}"
 
 
-def _interval(value: list[float] | None) -> str:
-    return "-" if value is None else f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
+def _data(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Films and their terms\n"
+    yield tables.data(metrics).markdown()
+    yield "The films are not part of this bundle, but for `golden/`, where `ATTRIBUTION.md` says whose they are.\n"
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> Iterator[str]:
-    for row in (headings, ["---"] * len(headings), *rows):
-        yield f"| {' | '.join(row)} |"
-    yield ""
+def _training(run: Run, metrics: Mapping[str, Any]) -> Iterator[str]:
+    recipe = run.recipe
+    networks = ", ".join(dict.fromkeys(member.graph for member in recipe.members))
+    seeds = ", ".join(str(member.seed) for member in recipe.members)
+    yield "## How it was made\n"
+    yield f"Run {metrics['about']['run']}: {networks}, {recipe.backbone.activation} activation; seeds {seeds}, logits averaged where there are several."
+    yield f"Starting weights: {recipe.backbone.origin}. The same numbers again, with the recipe and films of this run:\n"
+    yield "```sh\ncxr-train all --recipe RECIPE --manifest MANIFEST --images FOLDER --bundle NEW_FOLDER\n```\n"
+    if recipe.tried:
+        yield "Recipes that were tried on the way:\n"
+        yield tables.tried(recipe.tried).markdown()

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from node import bundle as bundles
-from node import network
-from node.errors import NodeError
+from node.errors import ConfigError, NodeError
+from node.site_calibration import calibrate_site, wanted_for
+from node.site_words import concluded
 from training import recipe as recipes
-from training.backbone import starting_model
 from training.calibrate import Calibrated, calibrate
 from training.card import card
-from training.data import manifest_from_folders, read_films
-from training.evaluate import evaluate
 from training.export import export
-from training.fit import fit_head
+from training.prepare import prepare
 from training.run import Run
-from training.score import score
+from training.run_report import evaluated
+from training.score import METRICS, REPORT, score
+from training.site import cases_of
+from training.summary import headline
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 console = Console()
@@ -39,9 +40,9 @@ RUNS = Path("runs")
 
 
 @app.command("prepare")
-def prepare_verb(recipe: Recipe = RECIPE, manifest: Manifest = None, images: Images = None) -> None:
-    """Check the films; where there is no manifest, make one of the folders {train,val,test}/{label}/."""
-    prepare(recipes.load(recipe, manifest, images))
+def prepare_verb(recipe: Recipe = RECIPE, manifest: Manifest = None, images: Images = None, runs: Runs = RUNS) -> None:
+    """Check, count, compare and draw the films; without a manifest, make one of {train,val,test}/{label}/."""
+    prepare(recipes.load(recipe, manifest, images), runs, console)
 
 
 @app.command("fit")
@@ -54,7 +55,7 @@ def fit_verb(
     activation: Activation = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Train the head and keep the whole network's weights."""
+    """Train the networks, gradually unfrozen; an interrupted training goes on where it was."""
     fit(Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs))
 
 
@@ -67,10 +68,25 @@ def calibrate_verb(
     origin: Origin = None,
     activation: Activation = None,
     runs: Runs = RUNS,
+    scores: Annotated[
+        Path | None, typer.Option(help="scores.csv of evaluate --bundle: choose a site's cut-offs")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="the bundle that made the scores")] = None,
+    sensitivity: Annotated[float | None, typer.Option(min=0.01, max=1, help="the bundle's by default")] = None,
+    uncertain_share: Annotated[float | None, typer.Option(min=0.001, max=0.5, help="the bundle's by default")] = None,
+    prevalence: Annotated[list[str] | None, typer.Option(help="as Tuberculosis=0.02; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="the site's file to write; must not exist")] = None,
 ) -> None:
-    """Set temperature, cut-offs and the heat map's scale on the validation films."""
-    run = Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs)
-    run.keep("calibration", calibrate(run).to_json())
+    """Set temperature, cut-offs and the heat map's scale on the validation films. Or choose a site's cut-offs by scores."""
+    if scores is None:
+        run = Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs)
+        run.keep("calibration", calibrate(run).to_json())
+        return
+    if bundle is None:
+        raise ConfigError("--scores needs --bundle: the bundle that made them")
+    made_by = bundles.load(bundle)
+    wanted = wanted_for(made_by, sensitivity, uncertain_share, prevalence or ())
+    typer.echo(concluded(calibrate_site(cases_of(scores, made_by), made_by.rules, wanted), made_by, out))
 
 
 @app.command("evaluate")
@@ -83,17 +99,19 @@ def evaluate_verb(
     activation: Activation = None,
     runs: Runs = RUNS,
     bundle: Annotated[Path | None, typer.Option(help="measure this bundle on every film of the manifest")] = None,
-    out: Annotated[Path, typer.Option(help="where a bundle's scores.csv and metrics.json go")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="where a bundle's scores.csv, metrics.json and report.html go")] = Path(
+        "out"
+    ),
+    resamples: Annotated[int, typer.Option(min=1, help="of patients, for a bundle's 95 % intervals")] = 1000,
 ) -> None:
     """Measure the run: test films, sources left out, controls. Or measure a bundle on a manifest."""
-    settings = recipes.load(recipe, manifest, images, weights, origin, activation)
     if bundle is None:
-        run = Run(settings, runs)
-        run.keep("metrics", evaluate(run, _calibrated(run)))
+        evaluate(Run(recipes.load(recipe, manifest, images, weights, origin, activation), runs))
         return
-    data = settings.data
-    found = score(bundles.load(bundle), data.manifest, data.images, out, settings.evaluate.resamples)
-    console.print(found["metrics"])
+    if manifest is None or images is None:
+        data = recipes.load(recipe, manifest, images).data
+        manifest, images = data.manifest, data.images
+    told(score(bundles.load(bundle), manifest, images, out, resamples), out)
 
 
 @app.command("export")
@@ -124,33 +142,37 @@ def all_verb(
 ) -> None:
     """Run prepare, fit, calibrate, evaluate and export."""
     settings = recipes.load(recipe, manifest, images, weights, origin, activation)
-    prepare(settings)
+    prepare(settings, runs, console)
     run = Run(settings, runs)
     fit(run)
     run.keep("calibration", calibrate(run).to_json())
-    run.keep("metrics", evaluate(run, _calibrated(run)))
+    evaluate(run)
     write_bundle(run, bundle)
 
 
-def prepare(settings: recipes.Recipe) -> None:
-    """Check the films, and say how many there are."""
-    data = settings.data
-    if not data.manifest.exists():
-        count = manifest_from_folders(data.images, data.manifest, settings.labels)
-        console.print(f"{data.manifest}: {count} films; each counts as a patient of its own, all as one source")
-    films = read_films(data.manifest, data.images, settings.labels)
-    console.print(f"{len(films)} films of {len(set(films.patients))} patients in {len(set(films.sources))} sources")
-
-
 def fit(run: Run) -> None:
-    """Train the head and keep the whole network's weights."""
-    trained = fit_head(run.films, run.copies, run.recipe)
-    model = starting_model(run.recipe)
-    network.transfer_head(trained.model, model)
-    model.save_weights(run.weights)
-    run.keep("history", trained.history)
-    losses = trained.history["val_loss"]
-    console.print(f"{run.weights}: {len(losses)} epochs, least validation loss {min(losses):.4f}")
+    """Train the networks, the run's and those it is compared with; an interrupted training goes on where it was."""
+    run.fit()
+    for trained in run.members:
+        losses = [row["val_loss"] for row in trained.history]
+        console.print(f"{trained.weights}: {len(losses)} epochs, least validation loss {min(losses):.4f}")
+
+
+def evaluate(run: Run) -> None:
+    """Measure the run, and say where the report is."""
+    told(evaluated(run, _calibrated(run)), run.folder)
+
+
+def told(metrics: dict[str, Any], folder: Path) -> None:
+    """Print what was measured in a few sentences, and where the rest is."""
+    for sentence in headline(metrics):
+        console.print(sentence, markup=False)
+    if unread := metrics.get("not_read"):
+        console.print(
+            f"Not read: {len(unread)} of {metrics['listed']} films; the first: {unread[0]['file']}: {unread[0]['reason']}",
+            markup=False,
+        )
+    console.print(f"{folder / METRICS}, {folder / REPORT}", markup=False, soft_wrap=True)
 
 
 def write_bundle(run: Run, folder: Path) -> None:

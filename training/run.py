@@ -1,4 +1,4 @@
-"""One run's folder: what each stage leaves for the next."""
+"""One run's folder: a recipe at work, the networks it trains, and what each stage leaves for the next."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from keras import ops
 
 from node import network
-from node.bundle import WEIGHTS
 from node.errors import ConfigError
+from training import pictures
 from training.data import Films, read_films
-from training.features import Features, cached
+from training.fingerprints import CACHE
+from training.pictures import Alter, Pictures, Rows
 from training.recipe import Recipe
+from training.trained import Array, Trained
 
-Rows = npt.NDArray[np.int64]
+__all__ = ["Array", "Rows", "Run"]
 
 
 @dataclass(frozen=True)
 class Run:
     """A recipe at work under a folder of runs.
 
+    What it says of films is the mean of its members' logits.
+
     Attributes
     ----------
     recipe : Recipe
     root : Path
-        Holds the runs, and the features they share.
+        Holds the runs, and the networks and pictures they share.
     """
 
     recipe: Recipe
@@ -42,46 +46,65 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    @property
-    def weights(self) -> Path:
-        """The trained network's weights."""
-        return self.folder / WEIGHTS
-
     @cached_property
     def films(self) -> Films:
         """The films, checked."""
-        return read_films(self.recipe.data.manifest, self.recipe.data.images, self.recipe.labels)
+        data = self.recipe.data
+        return read_films(data.manifest, data.images, self.recipe.labels, cache=self.root / CACHE)
 
     @cached_property
-    def copies(self) -> list[Features]:
-        """The features of each copy, the plain one first."""
-        names = dict.fromkeys(("plain", *self.recipe.features.copies))
-        return [cached(self.films, self.recipe, name, self.root / "features") for name in names]
+    def pictures(self) -> Pictures:
+        """Every film as the networks get it."""
+        return pictures.cached(self.films, self.recipe.preprocessing, self.root / "pictures")
 
     @cached_property
-    def plain(self) -> Features:
-        """The features of the films as they are: what val and test films are measured on."""
-        return cached(self.films, self.recipe, "plain", self.root / "features")
+    def members(self) -> tuple[Trained, ...]:
+        """The networks of the ensemble, trained or to be trained."""
+        return tuple(
+            Trained(self.recipe, member, self.films, self.pictures, self.root / "networks")
+            for member in self.recipe.members
+        )
 
-    @cached_property
-    def head(self) -> network.Head:
-        """The trained head.
+    def fit(self) -> None:
+        """Train the members that are not trained yet."""
+        for member in self.members:
+            member.fit()
 
-        Raises
-        ------
-        ConfigError
-            Where the run has not been fitted.
+    def logits(self, rows: Rows, alter: Alter | None = None) -> Array:
+        """Return the logits of films, (len(rows), classes) float32, before temperature.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Positions of the films.
+        alter : callable, optional
+            Changes each film's plane, float32 (rows, columns) in [0, 1], before it becomes the model's input.
         """
-        if not self.weights.exists():
-            raise ConfigError(f"{self.weights} is missing: run `cxr-train fit` first")
-        model = network.build(self.recipe.architecture)
-        model.load_weights(self.weights)
-        return network.Head.of(model)
+        said: Array = np.mean([member.logits(rows, alter) for member in self.members], axis=0)
+        return said
+
+    def features(self, rows: Rows) -> Array:
+        """Return the pooled features of films, (len(rows), channels of all members) float32."""
+        return np.concatenate([member.features(rows) for member in self.members], axis=1)
+
+    def shares(self, rows: Rows) -> Array:
+        """Return each location's share in each logit, (len(rows), map rows, map columns, classes) float32."""
+        return np.asarray(ops.convert_to_numpy(network.mean_shares([member.shares(rows) for member in self.members])))
+
+    def without(self, source: str) -> Run:
+        """Return the same recipe without any film of a source, trained as the recipe's controls are."""
+        data = replace(self.recipe.data, left_out=(*self.recipe.data.left_out, source))
+        return self._control(replace(self.recipe, data=data))
 
     @cached_property
     def random(self) -> Run:
-        """The same run on a random backbone: the control."""
-        return Run(replace(self.recipe, backbone=replace(self.recipe.backbone, weights="none")), self.root)
+        """The same recipe from random weights: what the data give away by themselves."""
+        backbone = replace(self.recipe.backbone, weights="none", origin="random")
+        return self._control(replace(self.recipe, backbone=backbone))
+
+    def alone(self, member: Trained) -> Run:
+        """Return the run of one member."""
+        return self._sharing(replace(self.recipe, members=(member.member,)))
 
     def keep(self, name: str, form: Any) -> None:
         """Write a stage's JSON."""
@@ -100,3 +123,14 @@ class Run:
             return json.loads(path.read_text())
         except FileNotFoundError as error:
             raise ConfigError(f"{path} is missing: run the stage before, or `cxr-train all`") from error
+
+    def _control(self, recipe: Recipe) -> Run:
+        settings = recipe.evaluate
+        fit = replace(recipe.fit, stages=recipe.fit.stages[: settings.stages])
+        return self._sharing(replace(recipe, members=recipe.members[: settings.members], fit=fit))
+
+    def _sharing(self, recipe: Recipe) -> Run:
+        """Return another run on the same films, without reading them again."""
+        other = Run(recipe, self.root)
+        other.__dict__.update(films=self.films, pictures=self.pictures)
+        return other

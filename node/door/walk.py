@@ -12,7 +12,9 @@ DICOM PS3.5 Section 7 (data set encoding), Annex A (transfer syntaxes).
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from mmap import mmap
 
@@ -20,6 +22,7 @@ from pydicom.datadict import DicomDictionary
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
@@ -42,6 +45,10 @@ OBJECT_LIMIT_BYTES = 512 << 20
 # A deflated radiograph shrinks by 2 to 4; zlib's own best is 1032. The floor lets small legal objects through.
 INFLATION_RATIO = 200
 INFLATION_FLOOR_BYTES = 64 << 20
+# Twice the largest radiograph; and one data set at a time, for each costs so much memory, whoever sends how many.
+INFLATED_LIMIT_BYTES = 128 << 20
+INFLATION_STEP_BYTES = 1 << 20
+_ONE_AT_A_TIME = threading.Lock()
 VALUE_LIMIT_BYTES = 1024
 
 
@@ -99,7 +106,12 @@ def walk(data: bytes | bytearray | memoryview | mmap, transfer_syntax_uid: str, 
     """
     view = memoryview(data).cast("B")
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        view = memoryview(inflate(view))
+        with _ONE_AT_A_TIME:
+            return _walk(memoryview(inflate(view)), ExplicitVRLittleEndian, wanted)
+    return _walk(view, transfer_syntax_uid, wanted)
+
+
+def _walk(view: memoryview, transfer_syntax_uid: str, wanted: frozenset[int]) -> Structure:
     if not len(view):
         raise CannotUnderstand("the data set is empty")
     walker = _Walker(
@@ -122,21 +134,30 @@ def inflate(data: memoryview) -> bytearray:
     CannotUnderstand
         When the stream is broken, cut short, or inflates beyond the bound.
     """
-    limit = min(OBJECT_LIMIT_BYTES, max(INFLATION_FLOOR_BYTES, INFLATION_RATIO * len(data)))
-    engine, out, pending = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), bytes(data)
+    limit = min(INFLATED_LIMIT_BYTES, max(INFLATION_FLOOR_BYTES, INFLATION_RATIO * len(data)))
+    engine, out = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
     try:
-        while not engine.eof:
-            piece = engine.decompress(pending, 1 << 20)
-            pending = engine.unconsumed_tail
+        for piece in _pieces(engine, data):
             out += piece
             if len(out) > limit:
                 raise CannotUnderstand("the deflated data set inflates beyond the bound")
-            # The engine may hold back some of its output after it has taken the last byte.
-            if not piece and not pending and not engine.eof:
-                raise CannotUnderstand("the deflated data set is cut short")
     except zlib.error:
         raise CannotUnderstand("the deflated data set is broken") from None
+    if not engine.eof:
+        raise CannotUnderstand("the deflated data set is cut short")
     return out
+
+
+def _pieces(engine: zlib._Decompress, data: memoryview) -> Iterator[bytes]:
+    """Yield what comes out, little at a time, of what goes in, little at a time."""
+    for at in range(0, len(data), INFLATION_STEP_BYTES):
+        pending = bytes(data[at : at + INFLATION_STEP_BYTES])
+        while pending and not engine.eof:
+            yield engine.decompress(pending, INFLATION_STEP_BYTES)
+            pending = engine.unconsumed_tail
+    # The engine may hold back some of its output after it has taken the last byte.
+    while not engine.eof and (rest := engine.decompress(b"", INFLATION_STEP_BYTES)):
+        yield rest
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    QualitativeEvaluation,
     SourceImageForMeasurementGroup,
     TrackingIdentifier,
 )
@@ -28,7 +29,7 @@ from node import codes
 from node.attributes import text as header_text
 from node.attributes import whole
 from node.product import MANUFACTURER, MODEL_NAME, uid
-from node.report import answer
+from node.report import answer, warned
 from node.report.films import MOST_REFERENCES, Film, told
 from node.report.header import Context, Reference
 from node.report.items import (
@@ -45,6 +46,7 @@ from node.report.items import (
     text,
 )
 from node.report.triage import study_normality
+from node.report.words import in_percent
 from node.study import Finding
 
 
@@ -112,7 +114,8 @@ def _library_entry(film: Film) -> Item:
 
 
 def _measurement_group(context: Context, film: Film, finding: Finding, picture: Reference | None) -> Item:
-    """Give one class of one image as a measurement group (TID 1501)."""
+    """Give one class of one image as a measurement group (TID 1501), without measurements where they do not hold."""
+    assert film.prediction is not None
     model = context.study.reading.model
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
@@ -127,10 +130,13 @@ def _measurement_group(context: Context, film: Film, finding: Finding, picture: 
             parameters=model.parameters or None,
             family=codes.ARTIFICIAL_INTELLIGENCE,
         ),
-        measurements=_measurements(finding),
+        measurements=_measurements(finding) if film.prediction.reliable else None,
+        qualitative_evaluations=[
+            QualitativeEvaluation(codes.IMAGE_WARNING, codes.WARNINGS[warning]) for warning in film.prediction.warnings
+        ],
         source_images=[SourceImageForMeasurementGroup(film.sop_class_uid, film.sop_instance_uid)],
     )[0]
-    if picture is not None and film.prediction and finding.label == film.prediction.map_label:
+    if picture is not None and finding.label == film.prediction.map_label:
         shown = image(codes.GRAD_CAM, picture.sop_class_uid, picture.sop_instance_uid, CONTAINS)
         group.ContentSequence.append(shown)
     group.ContinuityOfContent = "SEPARATE"
@@ -140,11 +146,11 @@ def _measurement_group(context: Context, film: Film, finding: Finding, picture: 
 def _measurements(finding: Finding) -> list[Measurement]:
     """Give probability, its standard deviation, and the cut-off, in percent (TID 300)."""
     given = [
-        Measurement(codes.CERTAINTY, _percentage(finding.probability), codes.PERCENT),
-        Measurement(codes.CERTAINTY, _percentage(finding.spread), codes.PERCENT, derivation=codes.STANDARD_DEVIATION),
+        Measurement(codes.CERTAINTY, in_percent(finding.probability), codes.PERCENT),
+        Measurement(codes.CERTAINTY, in_percent(finding.spread), codes.PERCENT, derivation=codes.STANDARD_DEVIATION),
     ]
     if finding.cut_off is not None:
-        given.append(Measurement(codes.THRESHOLD, _percentage(finding.cut_off), codes.PERCENT))
+        given.append(Measurement(codes.THRESHOLD, in_percent(finding.cut_off), codes.PERCENT))
     return given
 
 
@@ -159,9 +165,6 @@ def _evaluations(context: Context) -> list[Item]:
         items.append(code(codes.PRIORITY, codes.PRIORITIES[triage]))
     unread = context.study.not_read + context.study.others
     items += [code(codes.REASON_NOT_READ, codes.REASONS[reason]) for reason in sorted({f.reason for f in unread})]
+    items += [code(codes.IMAGE_WARNING, codes.WARNINGS[warning]) for warning in warned.found(context.study)]
     comments = (answer.impression(context), answer.made(context))
     return [*items, *(text(codes.COMMENT, lines) for lines in comments)]
-
-
-def _percentage(fraction: float) -> float:
-    return round(100 * fraction, 1)

@@ -14,6 +14,7 @@ from node import __version__
 from node.attributes import text, whole
 from node.errors import Reason
 from node.product import NAME
+from node.report import warned
 from node.report.films import MOST_REFERENCES, Film, reason_key, told
 from node.report.header import Context, evidence_of
 from node.report.words import Words, cut_off_percent, moment, pad, percent, spread, width
@@ -28,12 +29,14 @@ _SAY_NOT_A_FRONTAL_CHEST_IMAGE = {
 }
 _SHORT_NAMES = {"Tuberculosis": "TB", "Pneumonia": "pneum."}
 _DIGEST_LENGTH = 12
+# In place of a probability, or of its spread, that says nothing because the model was not made for the picture.
+DOUBTFUL = "?"
 
 
 def impression(context: Context) -> list[str]:
-    """Return the answer for the study, two to five lines, most important first."""
+    """Return the answer for the study, most important first: what warns of it stands right below."""
     answer, study = context.words.answer, context.study
-    lines = [headline(context)]
+    lines = [headline(context), *warned.below_the_answer(context)]
     if study.triage is Triage.NOT_FLAGGED:
         lines.append(answer["not_excluded"])
     if study.triage is Triage.NOT_ANALYSED:
@@ -53,17 +56,29 @@ def headline(context: Context) -> str:
     if study.triage in (Triage.URGENT, Triage.FLAGGED):
         finding = leading_finding(study.leading.prediction)
         condition = context.words.conditions[finding.label].upper()
-        return answer[study.triage].format(condition=condition, percent=_percent(finding))
+        return answer[study.triage].format(condition=condition, percent=likely(study.leading.prediction))
     if study.triage is Triage.NOT_ANALYSED:
         reasons = {film.reason for film in study.films}
         return answer["not_analysed" if reasons <= _SAY_NOT_A_FRONTAL_CHEST_IMAGE else "not_readable"]
-    return answer[study.triage]
+    return answer[triage_key(study.leading.prediction)]
 
 
 def leading_finding(prediction: Prediction | None) -> Finding:
     """Return the finding an image's answer is about: the flagged class, else the one that its heat map explains."""
     assert prediction is not None
     return prediction.of(prediction.flagged_label or prediction.map_label)
+
+
+def likely(prediction: Prediction | None) -> str:
+    """Return the probability of the finding that an image's answer is about; a question mark where it does not hold."""
+    assert prediction is not None
+    return _percent(leading_finding(prediction)) if prediction.reliable else DOUBTFUL
+
+
+def triage_key(prediction: Prediction | None) -> str:
+    """Return the key of the words for an image's answer: its triage, or why that is uncertain where the picture is."""
+    assert prediction is not None
+    return str(prediction.triage) if prediction.reliable or prediction.triage is not Triage.UNCERTAIN else "unfit"
 
 
 def series_description(prediction: Prediction | None) -> str:
@@ -83,20 +98,20 @@ def picture_description(film: Film) -> str:
 
 
 def short_answer(prediction: Prediction) -> str:
-    """Return the flagged class and its probability in a few ASCII letters, e.g. ``TB 93%``."""
-    finding = leading_finding(prediction)
-    return f"{_SHORT_NAMES[finding.label]} {_percent(finding).replace(' ', '')}"
+    """Return the flagged class and its probability in a few ASCII letters, e.g. ``TB 93%``, or ``TB ?``."""
+    return f"{_SHORT_NAMES[leading_finding(prediction).label]} {likely(prediction).replace(' ', '')}"
 
 
 def image_table(context: Context, film: Film) -> list[str]:
     """Return what the model says of one image that it read, as a table in a monospaced font."""
     assert film.prediction is not None
-    words = context.words
-    findings = sorted(film.prediction.findings, key=lambda finding: -finding.probability)
+    words, prediction = context.words, film.prediction
+    findings = sorted(prediction.findings, key=lambda finding: -finding.probability)
     columns = max(width(words.labels[finding.label]) for finding in findings) + 2
-    lines = [image_title(context, film), *(_row(words, finding, columns) for finding in findings)]
-    if film.prediction.triage is Triage.UNCERTAIN:
-        lines.append(words.table["uncertain"])
+    lines = [image_title(context, film), *warned.in_the_table(words, prediction)]
+    lines += [_row(words, finding, columns, prediction.reliable) for finding in findings]
+    if prediction.triage is Triage.UNCERTAIN:
+        lines.append(words.table["unfit" if not prediction.reliable else "uncertain"])
     return lines
 
 
@@ -142,7 +157,9 @@ def made(context: Context) -> list[str]:
         phrases["model"].format(name=reading.model.name, version=reading.model.version, digest=digest(context)),
     ]
     if context.study.read:
-        lines += [phrases["cut_offs"].format(list=cut_offs(context)), phrases["spread"]]
+        of_site = reading.model.site_thresholds[:_DIGEST_LENGTH]
+        whose = phrases["cut_offs_site" if of_site else "cut_offs"]
+        lines += [whose.format(list=cut_offs(context), digest=of_site), phrases["spread"]]
     if context.options.config_digest:
         lines.append(phrases["configuration"].format(digest=context.options.config_digest[:_DIGEST_LENGTH]))
     for name in ("received", "settled", "started", "done"):
@@ -163,8 +180,9 @@ def cut_offs(context: Context) -> str:
     return ", ".join(f"{context.words.conditions[label]} {cut_off_percent(c)}" for label, c in pairs if c is not None)
 
 
-def _row(words: Words, finding: Finding, columns: int) -> str:
-    row = pad(words.labels[finding.label], columns) + f"{_percent(finding):>6}  +/- {spread(finding.spread):<2}"
+def _row(words: Words, finding: Finding, columns: int, reliable: bool) -> str:
+    doubt = f"+/- {spread(finding.spread):<2}" if reliable else f"{DOUBTFUL:<6}"
+    row = pad(words.labels[finding.label], columns) + f"{_percent(finding):>6}  {doubt}"
     if finding.cut_off is None:
         return row.rstrip()
     cut_off = words.table["cut_off"].format(percent=cut_off_percent(finding.cut_off))

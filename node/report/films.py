@@ -178,8 +178,8 @@ def study_of(source: StudySource) -> Study:
 
 
 def looks_normal(prediction: Prediction | None) -> bool:
-    """Tell whether Normal is the most probable class of an image that is not flagged."""
-    if prediction is None or prediction.triage is not Triage.NOT_FLAGGED:
+    """Tell whether Normal is the most probable class of an image that is not flagged, and nothing warns of it."""
+    if prediction is None or prediction.triage is not Triage.NOT_FLAGGED or prediction.warnings:
         return False
     return max(prediction.findings, key=lambda finding: finding.probability).label == "Normal"
 

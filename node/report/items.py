@@ -21,7 +21,7 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from node import codes
-from node.report.words import Words
+from node.report.words import Words, in_percent
 
 Item = Any  # a highdicom ContentItem, which is a Dataset
 
@@ -63,8 +63,8 @@ def code(name: Code, value: Code, relation: str = CONTAINS) -> Item:
 
 
 def percentage(name: Code, fraction: float, relation: str = CONTAINS) -> Item:
-    """Make a number in percent from a fraction in [0, 1], with one decimal: finer would claim what nobody measured."""
-    return NumContentItem(_concept(name), round(100 * fraction, 1), _concept(codes.PERCENT), relationship_type=relation)
+    """Make a number in percent from a fraction in [0, 1], as `node.report.words.in_percent` says it."""
+    return NumContentItem(_concept(name), in_percent(fraction), _concept(codes.PERCENT), relationship_type=relation)
 
 
 def image(name: Code, sop_class_uid: str, sop_instance_uid: str, relation: str = INFERRED_FROM) -> Item:

@@ -19,6 +19,7 @@ from node.attributes import items, text
 from node.errors import ReportError
 from node.product import NAME
 from node.report.picture import BANNERS
+from node.report.words import words
 from node.study import Triage
 
 _NOT_ANALYSED_COLORS = ((90, 94, 100), (255, 255, 255))
@@ -36,6 +37,7 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; font: 16px/1.5 "DejaVu
 header { padding: 1.25rem 1.5rem; border-radius: .5rem; background: BACKGROUND; color: COLOR; }
 h1 { margin: 0; font-size: 1.6rem; line-height: 1.3; }
 header p { margin: .4rem 0 0; }
+header p.warning { display: inline-block; padding: .1rem .6rem; background: #101216; color: #ffcd60; font-weight: bold; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 1.25rem 0; }
 dt { color: #5b6470; } dd { margin: 0; }
 h2 { margin: 1.75rem 0 .5rem; font-size: 1.05rem; border-bottom: 1px solid #d5dae0; }
@@ -80,7 +82,7 @@ def page(report: bytes, pictures: Sequence[bytes] = ()) -> str:
         title=escape(answer),
         style=_style(_triage(dataset)),
         answer=escape(answer),
-        more="".join(f"<p>{escape(line)}</p>\n" for line in more),
+        more="".join(_lines(more, _language(dataset))),
         identity="".join(_identity(dataset)),
         pictures=shown,
         content="".join(_content(dataset)),
@@ -123,6 +125,14 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def _lines(lines: Sequence[str], language: str) -> Iterator[str]:
+    """Yield the lines below the answer; a warning stands out."""
+    warning = words(language).answer["warning"]
+    for line in lines:
+        kind = ' class="warning"' if line.startswith(warning) else ""
+        yield f"<p{kind}>{escape(line)}</p>\n"
 
 
 def answer_lines(dataset: Dataset) -> list[str]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from node.explain import on_film
-from node.report import answer
+from node.report import answer, warned
 from node.report.canvas import Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
 from node.report.header import Context
@@ -30,6 +30,8 @@ FILM_AREA_LOWEST = 512
 STRIP_HEIGHT = 430
 STRIP_NARROWEST = 1640
 FREE_AT_THE_BOTTOM = 40
+WARNING_HEIGHT = 78
+SMALLEST_LINE = 24  # what does not fit in one line at this size is broken into two
 GAP = 6
 # The strip grows with a wide picture: viewers fit the whole width, and the answer must stay as large in it.
 DESIGN_WIDTH = 2054
@@ -156,7 +158,8 @@ def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
 
 def _writing(wanted: Words) -> tuple[Words, Typeface]:
     """Return the words and the font for the picture: English where no font has the language's letters."""
-    letters = "".join((*wanted.picture.values(), *wanted.labels.values(), *wanted.conditions.values()))
+    said = (wanted.picture, wanted.labels, wanted.conditions, wanted.warnings)
+    letters = "".join(letter for phrases in said for letter in phrases.values())
     typeface = typeface_for(letters)
     if typeface is not None:
         return wanted, typeface
@@ -193,33 +196,53 @@ def _banner(sheet: _Sheet, right: int) -> None:
     margin = px(26)
     inner = right - 2 * margin
     canvas.draw.rectangle((0, sheet.strip, right, canvas.image.height - 1), fill=background)
+    bottom = _warning(sheet, margin, right)
     if triage in (Triage.URGENT, Triage.FLAGGED):
         finding = answer.leading_finding(sheet.prediction)
         head = phrases[triage].format(condition=sheet.words.conditions[finding.label])
-        large = f"{sheet.words.abbreviations[finding.label]} {percent(finding.probability, finding.cut_off)}"
+        large = f"{sheet.words.abbreviations[finding.label]} {answer.likely(sheet.prediction)}"
         canvas.write(margin, at(74), head, canvas.fitting(head, inner, px(44), True), color, True, "lm")
-        canvas.write(margin, at(240), large, canvas.fitting(large, inner, px(190), True), color, True, "lm")
+        middle = (at(90) + bottom) / 2
+        canvas.write(margin, middle, large, canvas.fitting(large, inner, px(190), True), color, True, "lm")
     else:
-        head = phrases[triage]
+        head, said = phrases[triage], phrases[f"{answer.triage_key(sheet.prediction)}_text"]
         canvas.write(margin, at(92), head, canvas.fitting(head, inner, px(96), True), color, True, "lm")
-        canvas.flow(
-            (margin, at(176), right - margin, sheet.bottom), [(phrases[f"{triage}_text"], color, False)], px(44)
-        )
+        canvas.flow((margin, at(176), right - margin, bottom), [(said, color, False)], px(44))
+
+
+def _warning(sheet: _Sheet, margin: int, right: int) -> int:
+    """Write what warns of the image at the foot of the banner; return where the room above it ends."""
+    said = warned.on_the_picture(sheet.words, sheet.prediction)
+    if not said:
+        return sheet.bottom
+    canvas, px, top = sheet.canvas, sheet.px, sheet.bottom - sheet.px(WARNING_HEIGHT)
+    canvas.draw.rectangle((0, top, right, canvas.image.height - 1), fill=BACKGROUND)
+    size = canvas.fitting(said, right - 2 * margin, px(40), True)
+    if size >= px(SMALLEST_LINE):
+        canvas.write(margin, (top + sheet.bottom) / 2, said, size, WARNING, True, "lm")
+    else:
+        canvas.flow((margin, top + px(8), right - margin, sheet.bottom), [(said, WARNING, True)], px(SMALLEST_LINE))
+    return top - px(8)
 
 
 def _bars(sheet: _Sheet, left: int, right: int) -> None:
     canvas, px, y = sheet.canvas, sheet.px, sheet.at(22)
-    size, thick = px(30), px(26)
+    size, thick, reliable = px(30), px(26), sheet.prediction.reliable
+    color = FOREGROUND if reliable else MUTED
     for finding in reversed(sheet.prediction.findings):
-        above = finding.above and sheet.prediction.triage is not Triage.UNCERTAIN
+        above = finding.above and reliable and sheet.prediction.triage is not Triage.UNCERTAIN
         shown, label = percent(finding.probability, finding.cut_off), sheet.words.labels[finding.label]
+        shown += "" if reliable else f" {answer.DOUBTFUL}"
         room = right - left - canvas.width_of(shown, size, True) - px(12)
-        canvas.write(left, y + px(17), label, canvas.fitting(label, room, size, above), FOREGROUND, above, "lm")
-        canvas.write(right, y + px(17), shown, size, FOREGROUND, True, "rm")
+        canvas.write(left, y + px(17), label, canvas.fitting(label, room, size, above), color, above, "lm")
+        canvas.write(right, y + px(17), shown, size, color, reliable, "rm")
         bar = y + px(42)
         filled = left + round((right - left) * finding.probability)
         canvas.draw.rectangle((left, bar, right, bar + thick), fill=TROUGH)
-        canvas.draw.rectangle((left, bar, filled, bar + thick), fill=BAR_ABOVE if above else BAR)
+        if reliable:
+            canvas.draw.rectangle((left, bar, filled, bar + thick), fill=BAR_ABOVE if above else BAR)
+        else:  # an outline: a full bar would look like a measurement
+            canvas.draw.rectangle((left, bar, filled, bar + thick), outline=BAR, width=px(2))
         if finding.cut_off is not None:
             _cut_off(sheet, left, right, bar, finding.cut_off)
         y = bar + px(78)

@@ -73,8 +73,9 @@ def _impression(context: Context, basic: bool) -> list[Item]:
 def _image_read(context: Context, film: Film, basic: bool) -> list[Item]:
     assert film.prediction is not None
     finding = below(text(codes.FINDING, answer.image_table(context, film)), _sources([film]))
+    warnings = [_coded(codes.IMAGE_WARNING, codes.WARNINGS[warning], basic) for warning in film.prediction.warnings]
     judged = _coded(codes.NORMALITY, normality(film.prediction), basic)
-    return [finding, judged if basic else below(judged, _numbers(film.prediction))]
+    return [finding, *warnings, judged if basic else below(judged, _numbers(film.prediction))]
 
 
 def _not_read(context: Context, films: Sequence[Film], basic: bool) -> list[Item]:
@@ -100,8 +101,13 @@ def _sources(films: Sequence[Film]) -> list[Item]:
 
 
 def _numbers(prediction: Prediction) -> list[Item]:
-    """Give probability, spread and cut-off of each class, side by side: a number must have no children in a page."""
-    numbers = []
+    """Give probability, spread and cut-off of each class, side by side: a number must have no children in a page.
+
+    None where they do not hold: a machine that takes a number does not read the warning beside it.
+    """
+    numbers: list[Item] = []
+    if not prediction.reliable:
+        return numbers
     for finding in sorted(prediction.findings, key=lambda finding: -finding.probability):
         numbers.append(percentage(codes.probability_of(finding.label), finding.probability, FROM))
         numbers.append(percentage(codes.spread_of(finding.label), finding.spread, FROM))

@@ -11,10 +11,13 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from math import floor
 
 from node.errors import ReportError
 
 _MOST_DECIMALS = 4
+# 1000 * 0.579 is 578.999..., and single precision knows a probability to 1e-7.
+_SLACK = 1e-6
 
 Phrases = dict[str, str]
 
@@ -31,6 +34,8 @@ class Words:
         By the bundle's label: name in a table, name within a sentence, name in large letters.
     answer, table, made, picture : dict
         Phrases of the impression, of an image's table, of the procedure description, and of the picture.
+    warnings : dict
+        By code value of a warning: what is said of the image.
     reasons : dict
         By code value of a reason: what the image is, and why the model does not read it.
     """
@@ -44,6 +49,7 @@ class Words:
     table: Phrases
     made: Phrases
     picture: Phrases
+    warnings: Phrases
     reasons: dict[str, list[str]]
 
 
@@ -102,6 +108,19 @@ def percent(probability: float, cut_off: float | None = None) -> str:
 def cut_off_percent(cut_off: float) -> str:
     """Return a cut-off: whole percent where it is whole, else with one decimal."""
     return f"{_shown_cut_off(cut_off):g} %"
+
+
+def in_percent(fraction: float) -> float:
+    """Return a fraction as the number of percent that a machine is told: one decimal, for finer nobody has measured.
+
+    Rounded down, so that a probability below its cut-off, a whole percent, is never told as equal to it.
+
+    Examples
+    --------
+    >>> in_percent(0.931), in_percent(0.64996), in_percent(0.65)
+    (93.1, 64.9, 65.0)
+    """
+    return floor(1000 * fraction + _SLACK) / 10
 
 
 def spread(deviation: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from node.agenda import STATES
@@ -60,6 +60,7 @@ class _SpoolCollector(Collector):
         answers, delivered = self._tally.count()
         yield _node(state)
         yield _gauge("role_up", "Whether a role runs.", "role", {r: f["running"] for r, f in state["roles"].items()})
+        yield from _door(state["roles"]["receive"].get("door"))
         yield _gauge("tasks", "Tasks by state.", "state", state["queue"])
         yield _gauge("studies", "Studies held, by the answer of their latest reading.", "answer", answers)
         yield _deliveries(state, delivered)
@@ -82,6 +83,22 @@ def _gauge(name: str, meaning: str, label: str, values: Form) -> Metric:
     for which, value in values.items():
         family.add_metric((which,), float(value))
     return family
+
+
+def _door(door: Form | None) -> Iterator[Metric]:
+    """Yield how the receiver's door does, as it said some seconds ago; nothing while it does not run."""
+    if not door:
+        return
+    now = {state: door[state] for state in ("pending", "established")}
+    yield _gauge("connections", "DICOM connections without an association yet, and associations.", "state", now)
+    family = CounterMetricFamily(
+        "cxr_node_turned_away", "Connections and associations that the door ended.", labels=("how", "reason")
+    )
+    for how in ("cut", "rejected", "violations"):
+        for reason, count in door[how].items():
+            family.add_metric((how, reason), count)
+    family.add_metric(("evicted", "silent"), door["evicted"])
+    yield family
 
 
 def _deliveries(state: Form, delivered: Counter[str]) -> Metric:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from node.errors import ConfigError
-from training.data import manifest_from_folders, read_films
+from tests.training.drawn import drawn, every_group, write_films
+from training.data import Films, read_films
 
 LABELS = ("Normal", "Tuberculosis")
 GOOD = [
@@ -83,15 +84,81 @@ def test_a_split_is_needed_only_for_training(images):
         read_films(path, images, LABELS)
 
 
-def test_folders_named_by_split_and_label_become_a_manifest(tmp_path):
-    for split in ("train", "val", "test"):
-        for label in LABELS:
-            folder = tmp_path / "data" / split / label
-            folder.mkdir(parents=True)
-            cv2.imwrite(str(folder / f"{split}{label}.jpeg"), np.zeros((8, 8), np.uint8))
-            (folder / "notes.txt").write_text("no film")
-    path = tmp_path / "made" / "manifest.csv"
-    assert manifest_from_folders(tmp_path / "data", path, LABELS) == 6
-    films = read_films(path, tmp_path / "data", LABELS)
-    assert films.files[0] == "train/Normal/trainNormal.jpeg"
-    assert len(films.rows("test")) == 2
+def test_a_manifest_saved_by_a_spreadsheet_is_read_and_one_in_another_encoding_named(images):
+    path = manifest(images, GOOD)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_films(path, images, LABELS)) == 6
+    path.write_bytes(path.read_bytes() + "Lungenentz\u00fcndung".encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_films(path, images, LABELS)
+
+
+def test_sex_age_and_view_are_as_the_manifest_has_them_and_empty_where_it_says_nothing(images):
+    rows = [f"{row},F,1-5y(cohort)" for row in GOOD[:-1]] + [GOOD[-1]]
+    films = read_films(manifest(images, rows, "file,label,source,split,patient_id,licence,sex,age"), images, LABELS)
+    assert films.sex.tolist() == ["F"] * 5 + [""]
+    assert films.age.tolist() == ["1-5y(cohort)"] * 5 + [""]
+    assert films.view.tolist() == [""] * 6
+
+
+def test_films_made_without_sex_age_and_view_have_empty_ones():
+    names = np.array(["a", "b"])
+    films = Films(names, np.array([0, 1]), names, names, names, None, {})
+    assert films.sex.tolist() == films.age.tolist() == films.view.tolist() == ["", ""]
+
+
+def test_a_split_without_any_film_is_named_and_no_film_is_moved_to_it(images):
+    without_val = [row for row in GOOD if ",val," not in row]
+    with pytest.raises(ConfigError, match="no film in val: choose whole patients for it yourself"):
+        read_films(manifest(images, without_val), images, LABELS)
+
+
+@pytest.fixture
+def three_each(tmp_path):
+    """Write three films of each class and split, of one source."""
+    return write_films(tmp_path, every_group(["here"], 3))
+
+
+LABELS3 = ("Normal", "Pneumonia", "Tuberculosis")
+
+
+def test_what_cannot_be_read_is_left_out_and_said_why_by_every_reader_of_the_same_cache(three_each, tmp_path):
+    whole = (tmp_path / "here/Normal-train-0.png").read_bytes()
+    (tmp_path / "here/Normal-train-0.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "here/Normal-val-1.png").write_bytes(b"")
+    (tmp_path / "here/Pneumonia-test-2.png").write_text("no picture")
+    cv2.imwrite(str(tmp_path / "here/Tuberculosis-val-0.png"), np.full((40, 40), 7, np.uint8))
+    for _ in range(2):
+        films = read_films(three_each, tmp_path, LABELS3, cache=tmp_path / "kept")
+        assert films.unreadable == {
+            "here/Normal-train-0.png": "picture not decoded",
+            "here/Normal-val-1.png": "picture not decoded",
+            "here/Pneumonia-test-2.png": "picture not decoded",
+            "here/Tuberculosis-val-0.png": "one gray value only",
+        }
+        assert len(films) == 27 - 4
+        assert not set(films.files) & set(films.unreadable)
+
+
+def test_a_film_that_was_mended_is_read_again(three_each, tmp_path):
+    film = tmp_path / "here/Normal-train-0.png"
+    film.write_bytes(b"no picture")
+    assert read_films(three_each, tmp_path, LABELS3, cache=tmp_path / "kept").unreadable
+    cv2.imwrite(str(film), drawn(99))
+    assert not read_films(three_each, tmp_path, LABELS3, cache=tmp_path / "kept").unreadable
+
+
+def test_a_class_left_empty_by_unreadable_films_is_refused_with_the_reason(three_each, tmp_path):
+    for number in range(3):
+        (tmp_path / f"here/Tuberculosis-val-{number}.png").write_bytes(b"no picture")
+    expected = r"class without films: Tuberculosis in val; cannot be read: here/Tuberculosis-val-0\.png \(picture not"
+    with pytest.raises(ConfigError, match=expected):
+        read_films(three_each, tmp_path, LABELS3, cache=tmp_path / "kept")
+
+
+@pytest.mark.parametrize("split_needed", [True, False])
+def test_films_none_of_which_can_be_read_are_refused(three_each, tmp_path, split_needed):
+    for film in (tmp_path / "here").iterdir():
+        film.write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match=r"no film is left; cannot be read: .* and 22 more"):
+        read_films(three_each, tmp_path, LABELS3, split_needed=split_needed, cache=tmp_path / "kept")

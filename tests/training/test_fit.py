@@ -1,16 +1,30 @@
-"""The head is drawn evenly over classes and sources, and learns."""
+"""A network learns stage by stage, goes on where it was interrupted, and sees only the films it may."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from node import network
+from node.pixels import InputSpec
+from training import fit as fitting
 from training import recipe as recipes
+from training.backbone import starting_model
+from training.checkpoint import State
 from training.data import Films
-from training.fit import balance, fit_head
+from training.fit import Lesson, fit, rate, unfreeze
+from training.recipe import Member, Stage
 
-SHIPPED = Path(__file__).resolve().parents[2] / "config" / "training.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+SIDE = 32
+# Tracing the graph of a stage takes most of the time, and a busy machine makes that long.
+pytestmark = [pytest.mark.training, pytest.mark.timeout(900)]
 
 
 def films_of(*groups):
@@ -22,83 +36,188 @@ def films_of(*groups):
 
 
 @pytest.fixture(scope="module")
-def recipe():
-    recipe = recipes.load(SHIPPED)
-    return replace(recipe, fit=replace(recipe.fit, epochs=3, steps_per_epoch=20, learning_rate=0.01))
+def films():
+    groups = [(0, "a"), (1, "a"), (0, "b"), (2, "b"), (2, "c")]
+    return films_of(*[(*group, split, 8) for group in groups for split in ("train", "val", "test")])
 
 
 @pytest.fixture(scope="module")
-def films():
-    groups = [(0, "a"), (1, "a"), (0, "b"), (2, "b"), (2, "c")]
-    return films_of(
-        *[(*group, split, count) for group in groups for split, count in (("train", 60), ("val", 30), ("test", 30))]
+def pictures(films):
+    """The class is seen in where the bright stripe lies."""
+    made = np.random.default_rng(0).random((len(films), SIDE, SIDE)) * 0.3
+    for picture, label in zip(made, films.labels, strict=True):
+        picture[8 * label + 4 : 8 * label + 10] += 0.6
+    return made.astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    recipe = recipes.load(ROOT / "config" / "training.yaml", weights="none")
+    stages = (Stage("head", 1, 0.01), Stage("block6", 2, 0.002))
+    small = replace(recipe.fit, stages=stages, steps_per_epoch=5, batch=8, average=0.5, patience=5)
+    augment = replace(recipe.augment, shift=0.02, rotation_deg=2, border=0.02, coarse=0.0, corner=0.0, zoom=0.02)
+    return replace(recipe, fit=small, preprocessing=InputSpec(SIDE, SIDE), augment=augment)
+
+
+def lesson(films, pictures, recipe, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    return Lesson(films, pictures, recipe, Member(seed=1), folder, "test")
+
+
+@pytest.fixture(scope="module")
+def whole(films, pictures, recipe, tmp_path_factory):
+    """A training that nobody interrupted: its folder and its network."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, fit(lesson(films, pictures, recipe, folder))
+
+
+def briefly(recipe, **settings):
+    """One short stage, where what is asked does not depend on stages."""
+    return replace(recipe, fit=replace(recipe.fit, stages=(Stage("block7", 1, 0.002),), **settings))
+
+
+def weights_of(model):
+    return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+
+def test_the_loss_falls(films, pictures, recipe, tmp_path):
+    stages = (Stage("all", 6, 0.003),)
+    longer = replace(recipe, fit=replace(recipe.fit, stages=stages, steps_per_epoch=8))
+    taught = lesson(films, pictures, longer, tmp_path)
+    fit(taught)
+    losses = [row["loss"] for row in State.load(taught.checkpoint).history]
+    assert len(losses) == 6
+    assert losses[-1] < 0.75 * losses[0]
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(films, pictures, recipe, whole, tmp_path, monkeypatch):
+    broken = lesson(films, pictures, recipe, tmp_path / "broken")
+    real = fitting._validate
+
+    def interrupted(*arguments):
+        if State.load(broken.checkpoint) and State.load(broken.checkpoint).step >= 10:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(fitting, "_validate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken)
+    monkeypatch.setattr(fitting, "_validate", real)
+    stopped_at = State.load(broken.checkpoint).step
+    resumed = fit(broken)
+    assert stopped_at == 10
+    assert State.load(broken.checkpoint).step == 15
+    np.testing.assert_allclose(weights_of(resumed), weights_of(whole[1]), atol=1e-5)
+
+
+def test_films_left_out_and_test_films_change_nothing(films, pictures, recipe, tmp_path):
+    without = replace(briefly(recipe), data=replace(recipe.data, left_out=("c",)))
+    spoiled = pictures.copy()
+    spoiled[(films.sources == "c") | (films.splits == "test")] = 1.0
+    one = fit(lesson(films, pictures, without, tmp_path / "one"))
+    other = fit(lesson(films, spoiled, without, tmp_path / "other"))
+    np.testing.assert_array_equal(weights_of(one), weights_of(other))
+
+
+def test_another_seed_draws_other_films_and_starts_from_another_head(films, pictures, recipe, tmp_path):
+    one, other = (
+        replace(lesson(films, pictures, recipe, tmp_path / str(seed)), member=Member(seed=seed)) for seed in (1, 2)
     )
+    batches = [next(fitting._draws(each).since(0))[0] for each in (one, other)]
+    heads = [starting_model(recipe, each.member).get_layer("head_logits").get_weights()[0] for each in (one, other)]
+    assert np.abs(batches[0] - batches[1]).max() > 0.1
+    assert np.abs(heads[0] - heads[1]).max() > 1e-3
 
 
-def features_of(films, strength=1.0):
-    """Make features of which the first three tell the class."""
-    features = np.random.default_rng(1).normal(size=(len(films), 16)).astype(np.float32)
-    features[np.arange(len(films)), films.labels] += strength
-    return features
+@pytest.mark.parametrize(
+    ("unfrozen_from", "learns", "rests"),
+    [
+        ("head", [], ["stem_conv", "block7a_project_conv", "top_conv"]),
+        ("block6", ["block6a_expand_conv", "block7a_project_conv", "top_bn"], ["stem_conv", "block5c_project_conv"]),
+        ("all", ["stem_conv", "block1a_dwconv", "top_conv"], []),
+    ],
+)
+def test_a_stage_lets_learn_what_lies_above_its_block_and_nothing_below(recipe, unfrozen_from, learns, rests):
+    model = network.build(recipe.architecture(Member(seed=1)))
+    unfreeze(model, unfrozen_from)
+    backbone = model.get_layer(network.BACKBONE)
+    assert all(backbone.get_layer(name).trainable for name in learns)
+    assert not any(backbone.get_layer(name).trainable for name in rests)
+    assert model.get_layer("head_logits").trainable
 
 
-def accuracy(head, films, features, split):
-    rows = films.rows(split)
-    return (head.logits(features[rows]).argmax(1) == films.labels[rows]).mean()
+def test_frozen_layers_keep_their_weights_and_their_statistics(recipe, whole):
+    untrained, trained = starting_model(recipe, Member(seed=1)), whole[1]
+    for name, same in (("block1a_bn", True), ("block5a_dwconv", True), ("block6a_bn", False), ("top_conv", False)):
+        before, after = (
+            model.get_layer(network.BACKBONE).get_layer(name).get_weights() for model in (untrained, trained)
+        )
+        assert all(np.array_equal(b, a) for b, a in zip(before, after, strict=True)) == same, name
 
 
-def test_a_draw_is_even_over_classes_and_over_the_sources_of_a_class():
-    films = films_of((0, "a", "train", 90), (0, "b", "train", 10), (1, "a", "train", 5))
-    chance = balance(films, np.arange(len(films)))
-    assert chance.sum() == pytest.approx(1)
-    assert chance[:90].sum() == pytest.approx(chance[90:100].sum()) == pytest.approx(0.25)
-    assert chance[100:].sum() == pytest.approx(0.5)
+def test_the_rate_rises_over_a_tenth_then_falls_to_nothing_and_is_halved_when_asked():
+    stage = Stage("all", 1, 0.1)
+    rates = [rate(stage, 100, step, 0) for step in range(100)]
+    assert all(a < b for a, b in pairwise(rates[:10]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert max(rates) <= 0.1 and rates[-1] < 0.001
+    assert rate(stage, 100, 50, 2) == pytest.approx(rates[50] / 4)
 
 
-def test_the_head_learns_what_the_features_tell(films, recipe):
-    features = features_of(films, 4.0)
-    head = fit_head(films, [features], recipe).head
-    assert accuracy(head, films, features, "test") > 0.9
+def test_a_stage_without_a_better_loss_is_slowed_then_over_and_the_best_is_kept():
+    state = State.fresh([np.zeros(2, np.float32)])
+    state.average = [np.ones(2, np.float32)]
+    state.judge(0.5, patience=4)
+    state.average = [np.full(2, 9.0, np.float32)]
+    halved = []
+    for _ in range(4):
+        state.judge(0.6, patience=4)
+        halved.append(state.halvings)
+    assert halved == [0, 1, 1, 1]
+    assert state.since_better == 4
+    np.testing.assert_array_equal(state.best[0], np.ones(2))
 
 
-def test_the_head_learns_nothing_from_noise(films, recipe):
-    features = features_of(films, 0.0)
-    head = fit_head(films, [features], recipe).head
-    assert accuracy(head, films, features, "test") < 0.6
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    arrays = [np.arange(3, dtype=np.float32), np.ones((2, 2), np.float32)]
+    state = State(arrays, [a + 1 for a in arrays], [a + 2 for a in arrays], [a + 3 for a in arrays], stage=1, epoch=2)
+    state.history = [{"step": 5, "stage": "head", "loss": 0.25}]
+    state.best_loss = 0.125
+    state.save(tmp_path / "checkpoint.npz")
+    read = State.load(tmp_path / "checkpoint.npz")
+    for group in ("weights", "average", "best", "optimizer"):
+        for one, other in zip(getattr(state, group), getattr(read, group), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (read.stage, read.epoch, read.best_loss, read.history) == (1, 2, 0.125, state.history)
 
 
-def test_the_normal_class_has_logit_zero(films, recipe):
-    features = features_of(films)
-    logits = fit_head(films, [features], recipe).head.logits(features)
-    assert np.abs(logits[:, 0]).max() < 1e-5
-    assert np.abs(logits[:, 1:]).max() > 0.1
+def test_an_epoch_leaves_its_figures_for_people_and_programs(whole):
+    folder, _ = whole
+    rows = json.loads((folder / "history.json").read_text())
+    assert [row["stage"] for row in rows] == ["head", "block6", "block6"]
+    assert [row["step"] for row in rows] == [5, 10, 15]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert any((folder / "tensorboard").iterdir())
 
 
-def test_a_source_left_out_changes_nothing_whatever_its_features(films, recipe):
-    features = features_of(films)
-    spoiled = np.where((films.sources == "c")[:, np.newaxis], 1e3, features).astype(np.float32)
-    one, other = (fit_head(films, [given], recipe, left_out="c").head for given in (features, spoiled))
-    np.testing.assert_array_equal(one.kernel, other.kernel)
+def test_mixed_precision_trains_and_keeps_float32_weights(films, pictures, recipe, tmp_path):
+    mixed = briefly(recipe, precision="mixed_bfloat16")
+    model = fit(lesson(films, pictures, mixed, tmp_path))
+    assert {str(weight.dtype) for weight in model.weights} == {"float32"}
+    assert np.isfinite(weights_of(model)).all()
+    assert keras.config.dtype_policy().name == "float32"
 
 
-def test_the_test_split_changes_nothing(films, recipe):
-    features = features_of(films)
-    spoiled = np.where((films.splits == "test")[:, np.newaxis], 1e3, features).astype(np.float32)
-    one, other = (fit_head(films, [given], recipe).head for given in (features, spoiled))
-    np.testing.assert_array_equal(one.kernel, other.kernel)
-
-
-def test_the_loss_within_a_source_does_not_learn_a_class_that_has_no_other_beside_it():
-    """All of the loss within the source: a source of one class teaches nothing, so its films pull no logit."""
-    recipe = recipes.load(SHIPPED)
-    groups = [(0, "a"), (1, "a"), (2, "c")]
-    films = films_of(*[(*group, split, 60) for group in groups for split in ("train", "val", "test")])
-    features = features_of(films, 4.0)
-    settings = replace(recipe.fit, epochs=3, steps_per_epoch=20, learning_rate=0.01)
-    within, over_all = (
-        fit_head(films, [features], replace(recipe, fit=replace(settings, own_source=share))).head
-        for share in (1.0, 0.0)
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_training_runs_on_other_backends_of_keras(backend, tmp_path, other_backend):
+    other_backend(backend)
+    ran = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("smoke.py")), str(tmp_path)],
+        env={"KERAS_BACKEND": backend, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
-    third = films.rows("test")[films.labels[films.rows("test")] == 2]
-    assert (over_all.logits(features[third]).argmax(1) == 2).mean() > 0.8
-    assert (within.logits(features[third]).argmax(1) == 2).mean() < 0.6
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.split()[-2:] == [backend, "learned"]

@@ -1,0 +1,134 @@
+"""The command set of a DIMSE message, judged on its bytes before pynetdicom decodes it.
+
+A decoder of data sets raises whatever it meets in a malformed one. A command set is far less than a data set: one
+transfer syntax, one group, no sequences. So it is taken apart here, and pynetdicom is given only those elements of it
+that a request is made of, each of the right form.
+
+References
+----------
+DICOM PS3.7 6.3.1 (command sets are in Implicit VR Little Endian), 9.3 and 10.3 (the messages), Annex E (the elements).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
+
+C_STORE_RQ, C_ECHO_RQ, N_EVENT_REPORT_RQ, N_ACTION_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0100, 0x0130, 0x0FFF
+_AFFECTED_CLASS, _REQUESTED_CLASS, _COMMAND_FIELD = 0x0002, 0x0003, 0x0100
+_MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO, _PRIORITY, _DATA_SET_TYPE = 0x0110, 0x0120, 0x0700, 0x0800
+_AFFECTED_INSTANCE, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x1000, 0x1001, 0x1002, 0x1008
+_UIDS = {_AFFECTED_CLASS, _REQUESTED_CLASS, _AFFECTED_INSTANCE, _REQUESTED_INSTANCE}
+
+# What each request cannot do without. The priority of a C-STORE is not among them: nothing here goes by it.
+_NEEDED = {
+    C_STORE_RQ: {_AFFECTED_CLASS, _AFFECTED_INSTANCE, _MESSAGE_ID},
+    C_ECHO_RQ: {_AFFECTED_CLASS, _MESSAGE_ID},
+    N_EVENT_REPORT_RQ: {_AFFECTED_CLASS, _AFFECTED_INSTANCE, _MESSAGE_ID, _EVENT_TYPE},
+    N_ACTION_RQ: {_REQUESTED_CLASS, _REQUESTED_INSTANCE, _MESSAGE_ID, _ACTION_TYPE},
+    C_CANCEL_RQ: {_MESSAGE_ID_RESPONDED_TO},
+}
+# Of which SOP class a request is. For a C-STORE, whose classes are many, a status is answered (PS3.7 9.1.1.1.9).
+_SOP_CLASSES = {
+    C_ECHO_RQ: Verification,
+    N_EVENT_REPORT_RQ: StorageCommitmentPushModel,
+    N_ACTION_RQ: StorageCommitmentPushModel,
+}
+_ALWAYS = {_COMMAND_FIELD, _DATA_SET_TYPE}
+_NO_DATA_SET = 0x0101
+_LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
+
+
+def decode(command_set: bytes | bytearray, context_id: int) -> DIMSEMessage:
+    """Decode the command set of a request.
+
+    Parameters
+    ----------
+    command_set : bytes-like
+        As it came, whole.
+    context_id : int
+        Of the presentation context it came on.
+
+    Returns
+    -------
+    pynetdicom.dimse_messages.DIMSEMessage
+        A ``C_STORE_RQ``, ``C_ECHO_RQ``, ``N_EVENT_REPORT_RQ``, ``N_ACTION_RQ`` or ``C_CANCEL_RQ``.
+
+    Raises
+    ------
+    Violation
+        When it is malformed, lacks what its request needs, or is no request of these.
+    """
+    elements = _elements(memoryview(bytes(command_set)))
+    needed = _NEEDED.get(_number(elements, _COMMAND_FIELD))
+    if needed is None:
+        raise Violation("unexpected command")
+    given = b"".join(_encoded(element, elements) for element in sorted(needed | _ALWAYS))
+    data = P_DATA()
+    data.presentation_data_value_list.append((context_id, _LAST_FRAGMENT_OF_A_COMMAND + given))
+    message = DIMSEMessage()
+    message.decode_msg(data)  # turns it into the message of its class
+    return message
+
+
+def has_data_set(message: DIMSEMessage) -> bool:
+    """Tell whether a data set follows the command (PS3.7 E.1, Command Data Set Type)."""
+    return bool(message.command_set.CommandDataSetType != _NO_DATA_SET)
+
+
+def check_context(message: DIMSEMessage, abstract_syntax: str) -> None:
+    """Refuse a request on a presentation context that was accepted for something else.
+
+    Raises
+    ------
+    Violation
+    """
+    command_set = message.command_set
+    due = _SOP_CLASSES.get(command_set.CommandField)
+    named = command_set.get("AffectedSOPClassUID") or command_set.get("RequestedSOPClassUID")
+    if due and not due == named == abstract_syntax:
+        raise Violation("request on another context", UNEXPECTED_PARAMETER)
+
+
+def _malformed() -> Violation:
+    return Violation("malformed command set", INVALID_PARAMETER)
+
+
+def _elements(data: memoryview) -> dict[int, memoryview]:
+    """Return the values by element number; of an element that is there twice, the first."""
+    found: dict[int, memoryview] = {}
+    at = 0
+    while at < len(data):
+        if len(data) - at < 8:
+            raise _malformed()
+        group, element, length = struct.unpack_from("<HHL", data, at)
+        at += 8 + length
+        if group != 0 or at > len(data):
+            raise _malformed()
+        found.setdefault(element, data[at - length : at])
+    return found
+
+
+def _number(elements: dict[int, memoryview], element: int) -> int:
+    value = elements.get(element, b"")
+    if len(value) != 2:
+        raise _malformed()
+    return int.from_bytes(value, "little")
+
+
+def _encoded(element: int, elements: dict[int, memoryview]) -> bytes:
+    """Write an element anew, once it has the form it must have (PS3.7 Table E.1-1: all are numbers or UIDs)."""
+    if element in _UIDS:
+        value = bytes(elements.get(element, b"")).rstrip(b"\0 ")
+        if not re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", value):
+            raise _malformed()
+        value += b"\0" * (len(value) % 2)
+    else:
+        value = _number(elements, element).to_bytes(2, "little")
+    return struct.pack("<HHL", 0, element, len(value)) + value

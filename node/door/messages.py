@@ -1,0 +1,174 @@
+"""DIMSE messages put together from the fragments that P-DATA-TF PDUs carry.
+
+One message at a time, on one presentation context, its command before its data set: pynetdicom's own takes fragments of
+any context in any order. The data set of a C-STORE is not collected here but goes where the caller says.
+
+References
+----------
+DICOM PS3.8 9.3.5 and Annex E (presentation data values), PS3.7 6.3 (messages).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.presentation import PresentationContext
+
+from node.door import command
+from node.door.limits import Limits
+from node.door.sink import Sink
+from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
+
+# Opens a sink for the data set of a C-STORE primitive on a presentation context.
+OpenSink = Callable[[Any, PresentationContext], Sink]
+
+_COMMAND, _LAST = 1, 2  # the bits of a message control header (PS3.8 E.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole message.
+
+    Parameters
+    ----------
+    context_id : int
+    primitive : pynetdicom DIMSE primitive
+    sink : Sink or None
+        Holds the data set of a C-STORE; its reader discards it in the end.
+    """
+
+    context_id: int
+    primitive: Any
+    sink: Sink | None = None
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """A message on its way in; the primitive and what follows it are there once the command set is whole.
+
+    `information` is the primitive's own data set, where that is collected here.
+    """
+
+    context_id: int
+    command_set: bytearray = field(default_factory=bytearray)
+    primitive: Any = None
+    information: BytesIO | None = None
+    sink: Sink | None = None
+    empty_fragments: int = 0
+
+
+class Assembly:
+    """Puts together what one association sends.
+
+    Parameters
+    ----------
+    contexts : callable
+        Returns the accepted presentation contexts by their IDs.
+    open_sink : callable
+        Takes the C-STORE primitive and its presentation context, returns the sink for its data set.
+    limits : Limits
+
+    Attributes
+    ----------
+    has_spoken : bool
+        Whether a whole message came.
+    """
+
+    def __init__(
+        self, contexts: Callable[[], Mapping[int, PresentationContext]], open_sink: OpenSink, limits: Limits
+    ) -> None:
+        self._contexts, self._open_sink, self._limits = contexts, open_sink, limits
+        self._unfinished: _Unfinished | None = None
+        self.has_spoken = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a message has begun."""
+        return self._unfinished is not None
+
+    def take(self, body: memoryview) -> Iterator[Message]:
+        """Take what follows the header of a P-DATA-TF PDU, and yield the messages that it completes.
+
+        Raises
+        ------
+        Violation
+        """
+        at = 0
+        while True:
+            if len(body) - at < 6:
+                raise Violation("malformed P-DATA", INVALID_PARAMETER)
+            length, context_id, control = struct.unpack_from(">LBB", body, at)
+            end = at + 4 + length
+            if length < 2 or end > len(body):
+                raise Violation("malformed P-DATA", INVALID_PARAMETER)
+            whole = self._add(context_id, control, body[at + 6 : end])
+            if whole:
+                yield whole
+            if end == len(body):
+                return
+            at = end
+
+    def discard(self) -> None:
+        """Leave nothing of a message that is not going to be whole."""
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished and unfinished.sink:
+            unfinished.sink.discard()
+
+    def _add(self, context_id: int, control: int, data: memoryview) -> Message | None:
+        """Add a fragment to its message, and return that if it is whole now."""
+        unfinished = self._unfinished or self._begin(context_id, control)
+        is_command, is_last = bool(control & _COMMAND), bool(control & _LAST)
+        if unfinished.context_id != context_id or is_command != (unfinished.primitive is None):
+            raise Violation("interleaved messages", UNEXPECTED_PARAMETER)
+        if is_command:
+            self._add_to_command_set(unfinished, data)
+            expects_more = not is_last or self._expects_data_set(unfinished)
+        else:
+            self._add_to_data_set(unfinished, data)
+            expects_more = not is_last
+        return None if expects_more else self._finished(unfinished)
+
+    def _begin(self, context_id: int, control: int) -> _Unfinished:
+        if not control & _COMMAND or context_id not in self._contexts():
+            raise Violation("no command where one is due", UNEXPECTED_PARAMETER)
+        self._unfinished = _Unfinished(context_id)
+        return self._unfinished
+
+    def _add_to_command_set(self, unfinished: _Unfinished, data: memoryview) -> None:
+        unfinished.command_set += data
+        self._count_empty(unfinished, data)
+        if len(unfinished.command_set) > self._limits.command_bytes:
+            raise Violation("command set too large")
+
+    def _add_to_data_set(self, unfinished: _Unfinished, data: memoryview) -> None:
+        self._count_empty(unfinished, data)
+        if unfinished.sink:
+            unfinished.sink.write(data)
+        elif unfinished.information is not None:
+            unfinished.information.write(data)
+            if unfinished.information.tell() > self._limits.information_bytes:
+                raise Violation("data set too large")
+
+    def _count_empty(self, unfinished: _Unfinished, data: memoryview) -> None:
+        unfinished.empty_fragments += not data
+        if unfinished.empty_fragments > self._limits.empty_fragments:
+            raise Violation("empty fragments")
+
+    def _expects_data_set(self, unfinished: _Unfinished) -> bool:
+        """Understand the command set, which is whole; tell whether a data set is to follow."""
+        message = command.decode(unfinished.command_set, unfinished.context_id)
+        context = self._contexts()[unfinished.context_id]
+        command.check_context(message, context.abstract_syntax)
+        unfinished.primitive, unfinished.information = message.message_to_primitive(), message.data_set
+        if isinstance(message, C_STORE_RQ):
+            unfinished.sink = self._open_sink(unfinished.primitive, context)
+        return command.has_data_set(message)
+
+    def _finished(self, unfinished: _Unfinished) -> Message:
+        self._unfinished, self.has_spoken = None, True
+        return Message(unfinished.context_id, unfinished.primitive, unfinished.sink)

@@ -1,0 +1,105 @@
+"""Where the data set of a C-STORE goes while it comes: into the file that the spool is going to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from node.door.limits import Limits
+from node.door.verdict import Violation
+from node.durable import NewFile
+from node.errors import OutOfResources, ReceiveError
+
+
+class Sink(Protocol):
+    """Takes the bytes of one data set."""
+
+    def write(self, data: memoryview) -> None:
+        """Take some; they are not valid for longer than the call."""
+
+    def discard(self) -> None:
+        """Leave nothing of them, unless they have been kept; a second call does nothing."""
+
+
+class InstanceFile:
+    """A Part 10 file whose data set comes from the network.
+
+    What keeps it from being written does not end the association: the rest of the data set is swallowed, and the sender
+    is answered with a status.
+
+    Parameters
+    ----------
+    begin : callable
+        Makes the file; may raise OutOfResources.
+    head : bytes
+        Preamble, prefix and File Meta Information.
+    limits : Limits
+    """
+
+    def __init__(self, begin: Callable[[], NewFile], head: bytes, limits: Limits) -> None:
+        self._limits, self._head_bytes = limits, len(head)
+        self._file: NewFile | None = None
+        self._refusal: ReceiveError | None = None
+        self.size = 0
+        try:
+            self._file = begin()
+            self._file.write(head)
+        except OutOfResources as refusal:
+            self._refuse(refusal)
+        except OSError as error:
+            self._refuse(OutOfResources.on(error))
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        Violation
+            When there is no end of them.
+        """
+        self.size += len(data)
+        if self.size > self._limits.swallowed_bytes:
+            raise Violation("data set without end")
+        if self.size > self._limits.object_bytes:
+            self._refuse(OutOfResources(f"the data set is larger than {self._limits.object_bytes >> 20} MiB"))
+        if self._refusal:
+            return
+        try:
+            self.file().write(data)
+        except OSError as error:
+            self._refuse(OutOfResources.on(error))
+
+    def data_set(self) -> memoryview:
+        """Return the encoded data set, mapped and not copied.
+
+        Raises
+        ------
+        ReceiveError
+            Why it is not there.
+        """
+        try:
+            return self.file().content()[self._head_bytes :]
+        except OSError as error:
+            raise OutOfResources.on(error) from None
+
+    def file(self) -> NewFile:
+        """Return the file.
+
+        Raises
+        ------
+        ReceiveError
+            Why it is not there.
+        """
+        if self._refusal:
+            raise self._refusal
+        assert self._file is not None, "there is a file or a reason why not"
+        return self._file
+
+    def discard(self) -> None:
+        """Remove the file, unless it has another name by now."""
+        if self._file:
+            self._file.discard()
+
+    def _refuse(self, refusal: ReceiveError) -> None:
+        self._refusal = self._refusal or refusal
+        self.discard()

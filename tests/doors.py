@@ -1,0 +1,91 @@
+"""A receiver whose door has limits that a test need not wait for, and what it leaves behind."""
+
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from node.config import Listen, Settings, Study
+from node.config import Spool as SpoolSection
+from node.receive import Receiver
+from node.spool import Spool
+from tests.peers import require_peer, wait_until
+from tests.raw import Raw
+
+
+@dataclass(frozen=True)
+class Door:
+    """A receiver at work."""
+
+    receiver: Receiver
+    spool: Spool
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    def caller(self, within_s: float = 30.0) -> Raw:
+        """Connect to it; whatever is waited for must come within this time."""
+        return Raw(self.port, self.tls, within_s)
+
+    def count(self, name: str) -> Any:
+        return self.receiver.door()[name]
+
+    def files(self) -> list[Path]:
+        """Every file of the spool."""
+        return [path for path in self.spool.folder.rglob("*") if path.is_file()]
+
+    def lives(self) -> bool:
+        """Whether it answers a C-ECHO."""
+        with self.caller() as caller:
+            return caller.associate().echo() == 0x0000
+
+    def comes_to_rest(self) -> None:
+        """Wait until nobody is connected any more."""
+        wait_until(lambda: (self.count("pending"), self.count("established")) == (0, 0), 10, "everybody leaving")
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    limits: dict[str, Any] | None = None,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    **listen: Any,
+) -> Iterator[Door]:
+    """Run a receiver on a spool folder and a free port; of TLS contexts, the server's and a client's."""
+    settings = Settings(
+        listen=Listen(**{"port": 0} | listen),
+        spool=SpoolSection(folder=folder),
+        study=Study(settle_s=0.05, quiet_s=0.3),
+    )
+    spool = Spool(folder)
+    receiver = Receiver(settings, spool, tls[0] if tls else None)
+    receiver._limits = replace(receiver._limits, **(limits or {}))
+    try:
+        yield Door(receiver, spool, receiver.start(), tls[1] if tls else None)
+    finally:
+        receiver.stop()
+
+
+def contexts_of_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate of its own making, and a client's that trusts it."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-nodes"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([require_peer("openssl"), "req", "-x509", *curve, *files, *subject], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(certificate))
+    return server, client
+
+
+def threads() -> int:
+    return threading.active_count()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a count, not paths)

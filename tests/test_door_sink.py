@@ -1,0 +1,127 @@
+"""The data set of an image lies in its file as it came, behind the head; what the disk does not take is refused later."""
+
+import io
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+
+from node import log
+from node.door import tally
+from node.door.file_head import file_head
+from node.door.limits import Limits
+from node.door.sink import InstanceFile
+from node.door.tally import Hush
+from node.door.verdict import Violation
+from node.durable import NewFile
+from node.errors import OutOfResources
+from node.product import IMPLEMENTATION_CLASS_UID
+from tests.raw import CR, EXPLICIT
+from tests.spools import no_space
+
+LIMITS = Limits(object_bytes=1000, swallowed_bytes=5000)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Begin a file of an instance."""
+    return lambda: InstanceFile(lambda: NewFile(tmp_path / "instance.part"), b"head", LIMITS)
+
+
+def test_the_data_set_is_read_back_without_the_head(begun, tmp_path):
+    instance = begun()
+    for piece in (b"ab", b"", b"cde"):
+        instance.write(memoryview(piece))
+    assert (bytes(instance.data_set()), instance.size) == (b"abcde", 5)
+    assert (tmp_path / "instance.part").read_bytes() == b"headabcde"
+    instance.discard()
+    instance.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_has_its_name_by_now_is_not_discarded(begun, tmp_path):
+    instance = begun()
+    instance.file().path.rename(tmp_path / "kept")
+    instance.discard()
+    assert (tmp_path / "kept").read_bytes() == b"head"
+
+
+def test_a_data_set_that_is_too_large_is_swallowed_and_refused(begun, tmp_path):
+    instance = begun()
+    for _ in range(5):
+        instance.write(memoryview(bytes(900)))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutOfResources, match="the data set is larger than"):
+        instance.data_set()
+
+
+def test_a_data_set_without_end_is_a_violation(begun):
+    instance = begun()
+    for _ in range(5):
+        instance.write(memoryview(bytes(1000)))
+    with pytest.raises(Violation, match="data set without end"):
+        instance.write(memoryview(b"x"))
+    instance.discard()
+
+
+@pytest.mark.parametrize("step", ["open", "write"])
+def test_what_the_disk_does_not_take_is_swallowed_and_refused(begun, tmp_path, monkeypatch, step):
+    if step == "open":
+        monkeypatch.setattr("os.open", no_space)
+    instance = begun()
+    monkeypatch.setattr("os.write", no_space)
+    instance.write(memoryview(b"data"))
+    monkeypatch.undo()
+    instance.write(memoryview(b"more"))
+    assert instance.size == 8
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutOfResources, match="the spool does not take the instance"):
+        instance.file()
+
+
+def test_a_spool_that_takes_nothing_is_heard(tmp_path):
+    def begin():
+        raise OutOfResources("no room today")
+
+    instance = InstanceFile(begin, b"head", LIMITS)
+    instance.write(memoryview(b"data"))
+    with pytest.raises(OutOfResources, match="no room today"):
+        instance.data_set()
+    instance.discard()
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.3.4"])
+def test_the_head_is_the_one_that_pydicom_writes_but_for_its_version(uid):
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(CR), UID(uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(EXPLICIT), UID(IMPLEMENTATION_CLASS_UID)
+    expected = io.BytesIO()
+    write_file_meta_info(expected, meta, enforce_standard=False)
+    head = file_head(CR, uid, EXPLICIT)
+    assert head[:132] == bytes(128) + b"DICM"
+    length = head[132:144]  # pydicom leaves the group's length out where it does not add its version
+    assert length == b"\2\0\0\0UL\4\0" + (len(head) - 144).to_bytes(4, "little")
+    assert head[144:] == expected.getvalue()
+    assert dcmread(io.BytesIO(head)).file_meta.MediaStorageSOPInstanceUID == uid
+
+
+# What is said of it
+
+
+def test_of_alarms_that_repeat_themselves_some_are_said_and_the_rest_counted(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr(tally.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log, "alarm", lambda name, **fields: said.append((name, fields)))
+    hush = Hush()
+    for _ in range(100):
+        hush.alarm("a.happened", "one", reason="x")
+    assert said == [("a.happened", {"reason": "x"})] * 20
+    hush.alarm("a.happened", "another", reason="y")
+    assert len(said) == 21
+    now[0] += 61
+    hush.alarm("a.happened", "one", reason="x")
+    hush.alarm("a.happened", "one", reason="x")
+    assert said[21:] == [("a.happened", {"reason": "x", "count": 80}), ("a.happened", {"reason": "x"})]
