@@ -83,7 +83,7 @@ def run(story: str, folder: Path, lines: int) -> bool:
         nonlocal left, changed
         if frame.f_code.co_filename not in WATCHED:
             return None
-        if event == "line" and (changed or frame.f_code.co_name == "write_new"):
+        if event == "line" and (changed or frame.f_code.co_name in ("write", "write_new")):
             changed = False
             left -= 1
             if left < 0:

@@ -173,12 +173,13 @@ def test_a_request_waits_for_a_place_that_is_about_to_be_free(tmp_path):
 def test_of_those_who_wait_the_last_to_come_gets_the_place(tmp_path):
     """In a crowd, who has waited for long is about to give up; so whoever comes is served soon or not at all."""
     with opened(tmp_path / "spool", {"place_s": 20}, associations=1) as door:
-        holder, early, late = door.caller().associate(), door.caller(), door.caller()
+        holder = door.caller().associate()
         assert holder.echo() == 0x0000
-        for number, each in enumerate((early, late), start=1):
-            each.send(request())
-            wait_until(lambda expected=number: door.count("pending") == expected)
-        wait_until(lambda: len(door.receiver._server._arrivals.waiting()) == 2)
+        waiting = door.receiver._server._arrivals.waiting
+        early = door.caller().send(request())
+        wait_until(lambda: len(waiting()) == 1)
+        late = door.caller().send(request())
+        wait_until(lambda: len(waiting()) == 2)
         holder.socket.close()
         assert late.answer()[0] == AC
         assert door.count("pending") == 1

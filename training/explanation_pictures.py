@@ -214,7 +214,7 @@ def _figure(height: float) -> Figure:
 
 def _row_height(columns: int) -> float:
     """Return the height of a row of squares, in inches; the color bar takes its share of the width."""
-    return 0.92 * _WIDTH / columns
+    return 0.92 * _WIDTH / max(columns, 3)
 
 
 def _colorbar(figure: Figure, axes: Any, scale: Normalize, words: str, extend: str = "neither") -> None:

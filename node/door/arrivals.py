@@ -61,6 +61,6 @@ class Arrivals:
         return sorted(waiting, key=lambda arrival: -arrival.deadline_s)
 
     def overdue(self) -> list[Arrival]:
-        """Return those whose time is up."""
+        """Return those whose time is up; who waits for a place is told so before."""
         now_s = time.monotonic()
-        return [arrival for arrival in self if arrival.deadline_s < now_s]
+        return [arrival for arrival in self if arrival.deadline_s < now_s and arrival.stage is not Stage.WAITING]

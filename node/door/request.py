@@ -127,7 +127,7 @@ class AssociationRequest:
         if kind == _MAXIMUM_LENGTH and len(value) == 4:
             self.maximum_length = int.from_bytes(value, "big")
         elif kind == _IMPLEMENTATION_CLASS:
-            self.implementation_class_uid = _uid(value)
+            self.implementation_class_uid = _uid_if_any(value)
         elif kind == _IMPLEMENTATION_VERSION:
             self.implementation_version_name = _ae_title(bytes(value[:16]))
         elif kind == _ROLE_SELECTION:
@@ -188,11 +188,20 @@ def _ae_title(value: bytes | bytearray) -> str:
 
 
 def _uid(value: memoryview) -> str:
-    """Return a UID, also one that breaks the rules for UIDs but can be one: what nobody knows is not accepted anyway."""
-    uid = bytes(value).rstrip(b"\0 ")
-    if not re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", uid):
+    """Return a UID that must be there."""
+    uid = _uid_if_any(value)
+    if not uid:
         raise _malformed()
-    return uid.decode()
+    return uid
+
+
+def _uid_if_any(value: memoryview) -> str:
+    """Return a UID without its padding, also one that breaks the rules for UIDs; empty where it cannot be one.
+
+    What nobody knows is not accepted anyway.
+    """
+    uid = bytes(value).rstrip(b"\0 ")
+    return uid.decode() if re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", uid) else ""
 
 
 def _context(value: memoryview) -> ProposedContext:

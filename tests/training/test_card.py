@@ -57,7 +57,7 @@ def test_the_card_carries_notes_numbers_and_terms(tmp_path):
 
 def test_what_was_not_measured_is_called_so(tmp_path):
     written = card_of(tmp_path)
-    assert "What it is worth at another hospital" in written or "another hospital is unknown" in written
+    assert "what this model is worth at another hospital is unknown" in written
     assert "at a hospital it never saw was not measured" in written
     assert "Worse films" not in written
 
@@ -109,9 +109,7 @@ def test_recipes_that_were_tried_are_told_row_by_row(tmp_path):
 
 def test_every_table_of_the_card_is_one_to_a_markdown_reader(whole):
     shown = MarkdownIt("commonmark").enable("table").render(whole)
-    assert shown.count("<table>") == whole.count("| --- |") - sum(
-        line.count("| --- |") - 1 for line in whole.splitlines() if line.startswith("| ---")
-    )
+    assert shown.count("<table>") == sum(line.startswith("| --- |") for line in whole.splitlines())
     assert "<p>|" not in shown
 
 

@@ -122,7 +122,7 @@ def test_a_bundle_is_not_written_over(made, work):
 
 def test_a_stage_before_its_turn_says_what_is_missing(work, tmp_path):
     places = ("--recipe", work / "training.yaml", "--manifest", work / "manifest.csv", "--images", FILMS)
-    with pytest.raises(ConfigError, match="calibration.json is missing: run the stage before"):
+    with pytest.raises(ConfigError, match=r"calibration\.json is missing: run the stage before"):
         invoke("evaluate", *places, "--weights", "none", "--runs", tmp_path)
 
 
