@@ -235,8 +235,10 @@ def test_the_logit_of_an_ensemble_is_the_mean_of_its_members_whatever_their_grid
 @pytest.mark.slow
 def test_two_members_of_equal_weights_are_one_network(tmp_path, weights, bundle, planes):
     once, twice = (variant(tmp_path / str(count), [(weights, {})] * count) for count in (1, 2))
-    plane = next(iter(planes.values()))
-    one, two = (Reader(each, "cpu").read(plane) for each in (once, twice))
+    single, double = Reader(once, "cpu"), Reader(twice, "cpu")
+    # The film on which dropout decides most: near 0 and 1 probabilities hardly move, whatever the logits do.
+    plane = max(planes.values(), key=lambda plane: sum(finding.spread for finding in single.read(plane).findings))
+    one, two = single.read(plane), double.read(plane)
     for label in bundle.label_names:
         assert two.of(label).probability == pytest.approx(one.of(label).probability, abs=1e-5)
     # Half the variance: the members drop out apart.
@@ -301,7 +303,7 @@ def test_a_picture_unlike_the_training_films_is_read_with_a_warning(watchful):
     letters = np.zeros((300, 300), np.float32)
     letters[20:280:12, 30:270] = np.random.default_rng(2).integers(0, 2, 240).astype(np.float32)
     prediction = watchful.read(letters, refuse=False)
-    assert prediction.warnings == (FilmWarning.UNLIKE_TRAINING,)
+    assert FilmWarning.UNLIKE_TRAINING in prediction.warnings
     assert prediction.likeness < 0.5
 
 
