@@ -23,6 +23,7 @@ from training.recipe import Recipe, file_digest
 from training.run import Array, Rows, Run
 
 _TEMPERATURES = np.geomspace(0.2, 5.0, 641)
+_LEAST_SHARE = 1e-3
 _PERCENTILES = (5, 25, 50, 75, 90, 95)
 
 
@@ -131,7 +132,9 @@ def _reference_shares(
     shares = {}
     for index, rule in enumerate(rules, start=1):
         right = peaks[(labels == index) & (probabilities[:, index] >= rule.cut_off), index]
-        shares[rule.label] = round(float(np.percentile(right, recipe.calibrate.share_percentile)), 5)
+        share = float(np.percentile(right, recipe.calibrate.share_percentile))
+        # A network that learned nothing may flag films whose map is empty: nothing is drawn then, and nothing divided by 0.
+        shares[rule.label] = round(max(share, _LEAST_SHARE), 5)
     return shares
 
 

@@ -90,7 +90,7 @@ def score(
     metrics = {
         "bundle": bundle.digest,
         "about": _about(bundle, manifest, resamples),
-        "listed": len(films) + len(unmeasured),
+        "listed": len(read) + len(unmeasured),
         "not_read": [asdict(one) for one in unmeasured],
         "film_checks": _film_checks([files[row] for row in rows], read),
         **measure(answered, resamples),

@@ -111,3 +111,8 @@ def test_the_reference_is_of_the_validation_films_alone_and_says_what_the_cut_of
     assert sum(reference["triage"].values()) == 400
     assert {sum(counts) for counts in reference["probability_counts"].values()} == {400}
     assert reference[CALIBRATED_FOR] == {"sensitivity": 0.9, "uncertain_share": 0.05}
+
+
+def test_a_network_whose_maps_are_empty_divides_nothing_by_nothing(run):
+    run.shares = lambda rows: np.zeros((len(rows), 2, 2, 3), np.float32)
+    assert all(share > 0 for share in calibrate(run).reference_share.values())
