@@ -109,8 +109,9 @@ class Receiver:
         """Close the port; associations in progress are aborted, and their senders try again."""
         if self._server:
             self._server.shutdown()
+        self._settler.stop()  # first, for a study whose association is aborted now may go on after a restart
+        if self._server:
             _abort(self._server.active_associations)
-        self._settler.stop()
         log.event("listener.closed")
 
     def door(self) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def _robustness(metrics: Mapping[str, Any]) -> Figure:
         axes.set_xticks(
             places,
             ["as is" if place == still else f"{at['strength']:g}" for place, at in enumerate(points)],
-            fontsize=10,
+            fontsize=9,
         )
         axes.set_title(name)
         axes.set_xlabel(fill(one["meaning"], 30), fontsize=9, color=_MUTED)

@@ -196,13 +196,13 @@ def _robustness(metrics: Mapping[str, Any], pictures: Pictures) -> Iterator[Sect
 def _explanation(metrics: Mapping[str, Any], pictures: Pictures) -> Iterator[Section]:
     found = metrics.get("explanation")
     if found:
-        shown = (*tables.explanation(found),)
+        shown, folded = (*tables.explanation(found),), (*tables.explanation(found, whole=True),)
         words = (
             "A heat map is never evidence. Beside the model stand lookers that know nothing of disease: a map no better than "
             "theirs explains nothing.",
             *summary.explanation(found),
         )
-        yield Section("explanation", "Where the heat maps look", words, pictures.get("explanation", ()), shown)
+        yield Section("explanation", "Where the heat maps look", words, pictures.get("explanation", ()), shown, folded)
 
 
 def _film_checks(metrics: Mapping[str, Any], pictures: Pictures) -> Iterator[Section]:

@@ -284,14 +284,18 @@ def data(metrics: Mapping[str, Any]) -> Table:
     return Table("Films by source", headings, tuple(rows))
 
 
-def explanation(found: Mapping[str, Any]) -> Iterator[Table]:
-    """Lay out what `training.explanation.measure` found: each looker's peak and mass in the lungs and in readers' boxes."""
+def explanation(found: Mapping[str, Any], whole: bool = False) -> Iterator[Table]:
+    """Lay out what `training.explanation.measure` found: each looker's peak and mass in the lungs and in readers' boxes.
+
+    Where it is not to be told whole, sources and readers are told together.
+    """
     groups = {}
     for label, held in found["lungs"].items():
         groups[f"{label}, lungs, all sources"] = held["all"]
-        groups |= {f"{label}, lungs, {source}": one for source, one in held["by_source"].items()}
-    for readers, subsets in ((found.get("boxes") or {}).get("readers") or {}).items():
-        groups |= {f"boxes of {readers} readers, {name}": one for name, one in subsets.items()}
+        groups |= {f"{label}, lungs, {source}": one for source, one in held["by_source"].items() if whole}
+    readers = (found.get("boxes") or {}).get("readers") or {}
+    for name in readers if whole else list(readers)[:1]:
+        groups |= {f"boxes of {name} readers, {subset}": one for subset, one in readers[name].items()}
     measured = {name: one for name, one in groups.items() if one["metrics"]}
     captions = {"peak": "Share of films whose map peaks there", "mass": "Share of the map that lies there"}
     for kind, caption in captions.items():
@@ -303,7 +307,7 @@ def explanation(found: Mapping[str, Any]) -> Iterator[Table]:
             for name, one in measured.items()
         )
         if rows:
-            yield Table(caption, ("where", "films", *lookers), rows)
+            yield Table(f"{caption}, by source and readers" if whole else caption, ("where", "films", *lookers), rows)
 
 
 def film_checks(found: Mapping[str, Any]) -> Iterator[Table]:

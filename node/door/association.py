@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # How often the thread looks for a timeout where no message wakes it.
 LOOK_EVERY_S = 0.5
+# How long the two threads may take until the request, which is there already, has gone from the one to the other.
+ACSE_TIMEOUT_S = 30.0
 # By message, for upstream goes by the SOP class that the message names: a C-STORE of the Verification SOP class would be
 # answered with the Success of a C-ECHO.
 _SERVICES = {
@@ -61,7 +63,7 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         bell = Bell()
         self.dul, self.dimse = UpperLayer(self, bell), MessageQueue(self)
         # Now that there are timers to set.
-        self.acse_timeout, self.network_timeout = self.limits.linger_s, self.limits.silence_s
+        self.acse_timeout, self.network_timeout = ACSE_TIMEOUT_S, self.limits.silence_s
         self.set_socket(Connection(self, connected, request, bell, self.limits))
         self._introduce()
         self._bind_handlers()

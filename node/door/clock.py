@@ -11,25 +11,25 @@ from node.door.verdict import Violation
 
 
 class MonotonicTimer(Timer):  # type: ignore[misc]  # pynetdicom has no types
-    """pynetdicom's timer, which goes by a clock that may be set, on one that may not."""
+    """pynetdicom's timer, which goes by a clock that may be set, on one that may not; stopped, it never expires.
+
+    Upstream's expires also after it was stopped, where that was late.
+    """
 
     _start_time: float | None
-    _end_time: float | None
 
     def start(self) -> None:
         """Set the timer running from the beginning."""
-        self._start_time, self._end_time = time.monotonic(), None
+        self._start_time = time.monotonic()
 
     def stop(self) -> None:
         """Stop the timer."""
-        self._end_time = time.monotonic()
+        self._start_time = None
 
     @property
     def elapsed_s(self) -> float:
-        """Return how long it runs, or ran until it was stopped; 0 when it was never started."""
-        if self._start_time is None:
-            return 0.0
-        return float((self._end_time or time.monotonic()) - self._start_time)
+        """Return how long it runs; 0 while it does not."""
+        return 0.0 if self._start_time is None else time.monotonic() - self._start_time
 
     @property
     def remaining(self) -> float:

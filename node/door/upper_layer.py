@@ -195,6 +195,8 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
             raise Violation("unexpected PDU", UNEXPECTED_PDU)
         if kind in _SHORT_PDUS and len(pdu) != HEADER_BYTES + _SHORT_PDU_BYTES:
             raise Violation("malformed PDU", INVALID_PARAMETER)
+        if kind == _A_ASSOCIATE_RQ:
+            self.artim_timer.timeout = self._limits.linger_s  # from now on it is for the end
         decoded, event = self._decode_pdu(pdu)
         self._recv_pdu.put(decoded)
         self.event_queue.put(event)

@@ -220,4 +220,4 @@ def test_the_training_runs_on_other_backends_of_keras(backend, tmp_path, other_b
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stdout.split()[-2:] == [backend, "learned"]
+    assert ran.stdout.split()[-2:] == [backend, "trained"]
