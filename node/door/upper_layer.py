@@ -111,7 +111,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
             if self.state_machine.current_state != _IDLE and not self.assoc.is_aborted:
                 self.socket.send(Violation("failed").pdu())
             self.release()
-            self.assoc.ring()
+            self.to_user_queue.put(None)  # wakes the association's thread, also where it still waits for the request
 
     def release(self) -> None:
         """Close the connection and leave nothing of a message that is not whole; a second call does nothing."""

@@ -67,8 +67,9 @@ def test_a_turned_film_comes_back_with_a_warning_right_below_an_answer_that_is_n
     found = results(node, archive, np.rot90(golden_planes()[0]), tmp_path)
     lines = answer_lines(found["SR"])
     assert not lines[0].startswith("NOT FLAGGED")
-    assert lines[1] == "WARNING - image 1: looks turned."
-    assert coded(found["SR"], codes.IMAGE_WARNING.value) == ["LOOKS_TURNED"]
+    # A turned film may look unlike the training films, too; what weighs more is said first.
+    assert lines[1].startswith("WARNING - image 1: looks turned")
+    assert coded(found["SR"], codes.IMAGE_WARNING.value)[0] == "LOOKS_TURNED"
     assert "%" not in found["SR"].SeriesDescription and "%" not in found["OT"].SeriesDescription
 
 
