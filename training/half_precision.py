@@ -1,7 +1,8 @@
 """Weights in half the space: what a bundle ships, where the recipe wants it small.
 
-Kernels, nearly all of the numbers, are rounded to 16 bit; biases and the statistics of BatchNormalization stay as they are.
-Keras widens the kernels again as it loads them, so nothing else knows of it, and the network computes in 32 bit as before.
+The large kernels, nearly all of the numbers, are rounded to 16 bit; small ones, biases and the statistics of
+BatchNormalization stay as they are. Keras widens the kernels again as it loads them, so nothing else knows of it, and the
+network computes in 32 bit as before.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import numpy as np
 
 from node.errors import BundleError
 
+# Smaller kernels are those of the first blocks and the depthwise convolutions, whose errors grow through all that follows.
+# Measured on the golden films of bundle 0.1.0: rounded as well, they change a probability by up to .003, left alone by .0007.
+_LARGE = 50_000
 # The largest finite number of IEEE 754 binary16.
 _LARGEST = 65504.0
 
 
 def half_precision(path: Path) -> bytes:
-    """Return a weights file of Keras with its kernels as float16.
+    """Return a weights file of Keras with its large kernels as float16.
 
     Parameters
     ----------
@@ -47,8 +51,8 @@ def half_precision(path: Path) -> bytes:
 
 
 def _rounded(values: np.ndarray, name: str) -> np.ndarray:
-    """Return kernels in half precision, and everything else unchanged."""
-    if values.ndim < 2:
+    """Return large kernels in half precision, and everything else unchanged."""
+    if values.ndim < 2 or values.size < _LARGE:
         return values
     if not np.abs(values).max() <= _LARGEST:
         raise BundleError(f"{name} does not fit in 16 bit; set export.half_precision: false in the recipe")

@@ -96,7 +96,7 @@ def controls(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
         yield (
             f"The same recipe from **random** weights: accuracy {interval(values['accuracy'])}, AUC {aucs}, inside. "
-            "That much of the inside numbers needs no knowledge of the world."
+            "At least that much of the inside numbers needs no knowledge of the world."
         )
 
 
