@@ -10,8 +10,6 @@ from node.infer import Reader
 from node.pixels import read_picture
 from tests.bundles import SHIPPED
 
-# Below this share of the reference a report draws nothing.
-
 
 @pytest.fixture(scope="module")
 def bundle():

@@ -4,8 +4,21 @@ Learned from: the train films as they are and distorted (tilted by some degrees,
 of them mirrored), and pictures that are no films (`training.not_films`). The cut-offs are placed on the validation films,
 distorted likewise: a hospital that nobody has seen yet differs about as much. No photograph is learned from.
 
-Measured with photographs, drawings and pages that were not learned from, by a check that learned from all five public sources
-(files: see MEASURED at the end).
+`measure` counts errors on films of sources left out. Measured once besides, with the check of five public sources (6,447
+films, seed 0) and pictures that nothing was learned from, all unpacked from Debian 12 packages with ``dpkg -x``:
+
+- 1,643 photographs (gimp-help-en, scratch, stellarium-data, supertuxkart-data: JPEG files and two cuts of each 200 px wide,
+  in all 2,575), 4 taken for chest films; 4,631 screens, icons and textures (their PNG files; marble-data, sway-backgrounds): 5;
+- 1,295 pages (gnuplot-doc and c++-annotations-pdf drawn from PDF; licenses in DejaVu, Liberation and STIX type): 0;
+- 1,000 pictures of noise, white, sparse, blurred or in octaves: 0.
+
+Of 7,171 others, which were looked at while the pictures to learn from were chosen (wallpapers, opencv-doc,
+tuxpaint-stamps-default, samples of scikit-image, scikit-learn and matplotlib), 11 were taken for chest films. Most of all 20
+have ribs of a kind: grass, feathers, a pine cone. Radiographs of a hip, a lower leg, a jaw and a dog were refused, by little
+but the hip; three files of other machines' chest films accepted. A lateral film was not to be had.
+
+Of 211 test films tilted by 10, 15 and 20 degrees 3, 11 and 40 % were refused, of their middles cut to 0.6 and 0.4 of each
+side 13 and 81 %. Within an empty border as wide as they like 0 to 1 % are.
 """
 
 from __future__ import annotations
