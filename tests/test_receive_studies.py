@@ -33,13 +33,14 @@ pytestmark = pytest.mark.usefixtures("quick_to_stop", "all_threads_end")
 # When a study is complete
 
 
-def test_a_study_is_settled_after_its_association_is_released(node):
+def test_a_study_is_settled_after_its_association_is_released(tmp_path):
     datasets = [radiograph() for _ in range(3)]
-    assert bring(node.port, *datasets) == [0x0000] * 3
-    wait_until(todo(node, STUDY_UID))
-    (task,) = todo(node, STUDY_UID)()
-    generation = node.spool.generation(task.study_key, task.generation)
-    assert set(generation.instances) == {key_of(dataset.SOPInstanceUID) for dataset in datasets}
+    with receiving(tmp_path / "spool", settle_s=0.05, quiet_s=600) as node:
+        assert bring(node.port, *datasets) == [0x0000] * 3
+        wait_until(todo(node, STUDY_UID))
+        (task,) = todo(node, STUDY_UID)()
+        generation = node.spool.generation(task.study_key, task.generation)
+        assert set(generation.instances) == {key_of(dataset.SOPInstanceUID) for dataset in datasets}
 
 
 def test_a_study_is_not_settled_before_its_association_is_released(tmp_path):
