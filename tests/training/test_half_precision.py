@@ -47,7 +47,7 @@ def test_large_kernels_are_rounded_and_nothing_else(full, tmp_path):
                 assert after[name].shape == before[name].shape
             else:
                 assert dict(after[name].attrs) == dict(before[name].attrs)
-    assert halved.stat().st_size < 0.6 * path.stat().st_size
+    assert halved.stat().st_size < 0.65 * path.stat().st_size
     assert half_precision(path) == halved.read_bytes()
 
 
