@@ -127,7 +127,11 @@ def _calibration(recipe: Recipe, calibrated: Calibrated, metrics: Mapping[str, A
     yield "## Probabilities and cut-offs\n"
     yield f"Set on the validation films: temperature {calibrated.temperature:g}; `cut_off` keeps a sensitivity of {wanted.sensitivity:g},"
     yield f"`uncertain_from` one of {wanted.uncertain_sensitivity:g}. The heat map is drawn at full strength where the evidence of a place reaches"
-    yield f"{shares} (percentile {wanted.share_percentile:g} of its peak over films rightly flagged). On the test films:\n"
+    yield f"{shares} (percentile {wanted.share_percentile:g} of its peak over films rightly flagged).\n"
+    if calibrated.points:
+        yield "As chosen on the validation films, with 95 % intervals by patient: other films of the same hospitals would have moved them so far.\n"
+        yield tables.operating_points(calibrated.points).markdown()
+    yield "On the test films:\n"
     yield tables.cut_offs(metrics).markdown()
     yield tables.answers(metrics).markdown()
 

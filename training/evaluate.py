@@ -85,6 +85,7 @@ def _about(run: Run, calibrated: Calibrated) -> dict[str, Any]:
             rule.label: {"cut_off": rule.cut_off, "uncertain_from": rule.uncertain_from, "urgent": rule.urgent}
             for rule in calibrated.rules
         },
+        "points": calibrated.points,
         "sensitivity": recipe.calibrate.sensitivity,
         "uncertain_sensitivity": recipe.calibrate.uncertain_sensitivity,
         "resamples": recipe.evaluate.resamples,

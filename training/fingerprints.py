@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -159,6 +160,6 @@ def _keep(path: Path, kept: dict[str, tuple[tuple[int, int], Known]]) -> None:
         file: [*stamp, known if isinstance(known, str) else astuple(known)] for file, (stamp, known) in kept.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")  # two runs may be at it
     unfinished.write_text(json.dumps({"method": _METHOD, "films": films}))
     unfinished.rename(path)

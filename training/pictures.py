@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,7 +39,7 @@ def cached(films: Films, spec: InputSpec, cache: Path) -> Pictures:
     path = cache / f"{_key(films, spec)}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part.npy")
+        unfinished = path.with_suffix(f".{os.getpid()}.part.npy")
         kept = np.lib.format.open_memmap(unfinished, "w+", np.float16, (len(films), spec.rows, spec.columns))
         with ThreadPoolExecutor() as pool:
             made = pool.map(lambda row: picture(films, row, spec), range(len(films)))

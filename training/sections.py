@@ -138,7 +138,9 @@ def _inside(metrics: Mapping[str, Any], pictures: Pictures) -> Iterator[Section]
         (tables.classes(metrics),),
         (tables.confusion(metrics),),
     )
-    shown = (tables.cut_offs(metrics), tables.answers(metrics))
+    points = metrics["about"].get("points")
+    chosen = (tables.operating_points(points),) if points else ()
+    shown = (*chosen, tables.cut_offs(metrics), tables.answers(metrics))
     words = [
         "A film at or above a cut-off is flagged, between `uncertain_from` and the cut-off it is uncertain. The last column says "
         "what cut-offs set on these very films could give."

@@ -101,6 +101,31 @@ def cut_offs(metrics: Mapping[str, Any]) -> Table:
     return Table("At the cut-offs", headings, tuple(rows))
 
 
+def operating_points(points: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Say what the cut-offs were chosen to give, and how surely so many films tell it."""
+    rows = [
+        (
+            label,
+            *(
+                interval(point[name])
+                for name in ("cut_off", "uncertain_from", "sensitivity", "specificity", "coverage")
+            ),
+            f"{point['films']} of {point['patients']} patients",
+        )
+        for label, point in points.items()
+    ]
+    headings = (
+        "label",
+        "cut_off",
+        "uncertain_from",
+        "sensitivity",
+        "specificity, normal films",
+        "flagged or uncertain",
+        "films",
+    )
+    return Table("As they were chosen, on the validation films", headings, tuple(rows))
+
+
 def answers(metrics: Mapping[str, Any]) -> Table:
     """How often each answer is given, by class."""
     rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Trained:
         path = self.folder / f"{name}-{asked}.npy"
         self.fit()
         if not path.exists():
-            unfinished = path.with_suffix(".part.npy")
+            unfinished = path.with_suffix(f".{os.getpid()}.part.npy")
             np.save(unfinished, make(rows))
             unfinished.rename(path)
         found: Array = np.load(path)

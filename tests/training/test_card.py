@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from tests.training.made_up import MadeUpRun, films_of
 from tests.training.made_up import recipe as recipe_of
+from training.calibrate import points_for, softmax
 from training.card import card
 from training.evaluate import evaluate
 from training.recipe import Tried
@@ -26,6 +27,10 @@ def card_of(folder, groups=None, notes=("all films are of left hands",), tried=(
         run.films = films_of(labels, sources, splits=splits)
         run.films.terms["a"] = "CC0"
     calibrated = run.calibrated()
+    rows = run.films.rows("val")
+    probabilities = softmax(run.logits(rows) / calibrated.temperature)
+    points = points_for(probabilities, run.films.labels[rows], run.films.patients[rows], recipe)
+    calibrated = replace(calibrated, points={label: point.to_json() for label, point in points.items()})
     metrics = evaluate(run, calibrated)
     return card(run, calibrated, metrics | {"targets": targets(metrics, recipe.targets)})
 
@@ -53,6 +58,14 @@ def test_the_card_carries_notes_numbers_and_terms(tmp_path):
     assert "- all films are of left hands." in written
     assert "| a | 60 | 60 | 60 | 180 | 60 / 60 / 60 | CC0 |" in written
     assert "EfficientNetB0 of Keras Applications" in written
+
+
+def test_cut_offs_stand_with_what_they_were_chosen_to_give_and_how_surely(tmp_path):
+    written = card_of(tmp_path, [(0, "a"), (1, "a"), (2, "a")])
+    chosen = written.split("As chosen on the validation films")[1].split("On the test films")[0]
+    row = next(line for line in chosen.splitlines() if line.startswith("| Pneumonia"))
+    assert row.count("[") == 5
+    assert row.endswith("| 20 of 20 patients |")
 
 
 def test_what_was_not_measured_is_called_so(tmp_path):

@@ -203,7 +203,9 @@ def test_an_epoch_leaves_its_figures_for_people_and_programs(whole):
 def test_mixed_precision_trains_and_keeps_float32_weights(films, pictures, recipe, tmp_path):
     mixed = briefly(recipe, precision="mixed_bfloat16")
     model = fit(lesson(films, pictures, mixed, tmp_path))
-    assert {str(weight.dtype) for weight in model.weights} == {"float32"}
+    # The state of dropout's random numbers is a whole number, whose width is the backend's.
+    learned = [weight for weight in model.weights if "seed" not in weight.path]
+    assert {str(weight.dtype) for weight in learned} == {"float32"}
     assert np.isfinite(weights_of(model)).all()
     assert keras.config.dtype_policy().name == "float32"
 
