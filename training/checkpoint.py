@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Arrays = list[npt.NDArray[Any]]
-_GROUPS = ("weights", "average", "best", "optimizer")
+_GROUPS = ("weights", "average", "best", "begun", "optimizer")
 _FACTS = ("stage", "epoch", "step", "best_loss", "since_better", "halvings", "history")
 
 
@@ -21,8 +21,8 @@ class State:
 
     Attributes
     ----------
-    weights, average, best : list of ndarray
-        The network as it is trained, its running average, and the average of the least validation loss.
+    weights, average, best, begun : list of ndarray
+        The network as it is trained, its running average, the average of the least validation loss, and what the stage began with.
     optimizer : list of ndarray
         Empty where a stage begins.
     stage, epoch : int
@@ -40,6 +40,7 @@ class State:
     weights: Arrays
     average: Arrays
     best: Arrays
+    begun: Arrays
     optimizer: Arrays = field(default_factory=list)
     stage: int = 0
     epoch: int = 0
@@ -52,7 +53,7 @@ class State:
     @classmethod
     def fresh(cls, weights: Arrays) -> State:
         """Begin with a network's first weights."""
-        return cls(weights, [w.copy() for w in weights], [w.copy() for w in weights])
+        return cls(weights, *([weight.copy() for weight in weights] for _ in range(3)))
 
     def judge(self, loss: float, patience: int) -> None:
         """Take in an epoch's validation loss: keep the average if it is better, halve the rate after half the patience."""
@@ -69,7 +70,15 @@ class State:
         self.stage, self.epoch, self.since_better, self.halvings = stage, 0, 0, 0
         self.weights = [weight.copy() for weight in self.best]
         self.average = [weight.copy() for weight in self.best]
+        self.begun = [weight.copy() for weight in self.best]
         self.optimizer = []
+
+    def blended(self, share: float) -> Arrays:
+        """Return the best weights of the stage, as to a share of them, and what the stage began with."""
+        return [
+            ((1 - share) * begun + share * best).astype(best.dtype)
+            for begun, best in zip(self.begun, self.best, strict=True)
+        ]
 
     def save(self, path: Path) -> None:
         """Write everything, or nothing."""

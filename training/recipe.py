@@ -140,6 +140,8 @@ class Fit:
         Weight of the loss masked to the classes of the film's own source; the rest is over all classes.
     average : float
         Decay, a step, of the running average of the weights, which is what is kept (Polyak averaging).
+    blend : float
+        Share of the last stage in the weights that are kept; the rest is what it began with (Wortsman et al. 2022, arXiv:2109.01903).
     batch, steps_per_epoch : int
     patience : int
         Epochs of a stage without a better validation loss after which it ends; after half of them the learning rate is halved.
@@ -152,6 +154,7 @@ class Fit:
     weight_decay: Annotated[float, Field(ge=0)]
     own_source: Fraction
     average: Annotated[float, Field(ge=0, lt=1)]
+    blend: Fraction
     batch: Count
     steps_per_epoch: Count
     patience: Count

@@ -19,6 +19,7 @@ from training.backbone import starting_model
 from training.checkpoint import State
 from training.data import Films
 from training.fit import Lesson, fit, rate, unfreeze
+from training.pictures import channels
 from training.recipe import Member, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,15 +181,38 @@ def test_a_stage_without_a_better_loss_is_slowed_then_over_and_the_best_is_kept(
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     arrays = [np.arange(3, dtype=np.float32), np.ones((2, 2), np.float32)]
-    state = State(arrays, [a + 1 for a in arrays], [a + 2 for a in arrays], [a + 3 for a in arrays], stage=1, epoch=2)
+    state = State(*([a + more for a in arrays] for more in range(5)), stage=1, epoch=2)
     state.history = [{"step": 5, "stage": "head", "loss": 0.25}]
     state.best_loss = 0.125
     state.save(tmp_path / "checkpoint.npz")
     read = State.load(tmp_path / "checkpoint.npz")
-    for group in ("weights", "average", "best", "optimizer"):
+    for group in ("weights", "average", "best", "begun", "optimizer"):
         for one, other in zip(getattr(state, group), getattr(read, group), strict=True):
             np.testing.assert_array_equal(one, other)
     assert (read.stage, read.epoch, read.best_loss, read.history) == (1, 2, 0.125, state.history)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 1.0), (0.25, 1.5), (1.0, 3.0)])
+def test_what_is_kept_lies_between_the_beginning_of_the_last_stage_and_its_best(share, kept):
+    state = State.fresh([np.float32([1.0])])
+    state.begin_stage(1)
+    state.average = [np.float32([3.0])]
+    state.judge(0.5, patience=4)
+    np.testing.assert_array_equal(state.blended(share), [[kept]])
+
+
+def test_a_training_of_several_stages_keeps_a_blend_and_one_of_a_single_stage_its_best(
+    films, pictures, recipe, tmp_path
+):
+    several = lesson(films, pictures, replace(recipe, fit=replace(recipe.fit, blend=0.5)), tmp_path / "several")
+    kept = fit(several).get_weights()
+    state = State.load(several.checkpoint)
+    for one, begun, best in zip(kept, state.begun, state.best, strict=True):
+        np.testing.assert_allclose(one, (begun + best) / 2, rtol=1e-6)
+    single = lesson(films, pictures, briefly(recipe, blend=0.5), tmp_path / "single")
+    kept = fit(single).get_weights()
+    for one, best in zip(kept, State.load(single.checkpoint).best, strict=True):
+        np.testing.assert_array_equal(one, best)
 
 
 def test_an_epoch_leaves_its_figures_for_people_and_programs(whole):
@@ -200,12 +224,19 @@ def test_an_epoch_leaves_its_figures_for_people_and_programs(whole):
     assert any((folder / "tensorboard").iterdir())
 
 
+def test_the_network_that_a_training_returns_says_what_its_file_says(films, pictures, recipe, tmp_path):
+    model = fit(lesson(films, pictures, briefly(recipe), tmp_path))
+    model.save_weights(tmp_path / "model.weights.h5")
+    read = network.build(recipe.architecture(Member(seed=1)))
+    read.load_weights(tmp_path / "model.weights.h5")
+    shown = channels(pictures[:4])
+    np.testing.assert_allclose(model.predict_on_batch(shown), read.predict_on_batch(shown), atol=1e-5)
+
+
 def test_mixed_precision_trains_and_keeps_float32_weights(films, pictures, recipe, tmp_path):
     mixed = briefly(recipe, precision="mixed_bfloat16")
     model = fit(lesson(films, pictures, mixed, tmp_path))
-    # The state of dropout's random numbers is a whole number, whose width is the backend's.
-    learned = [weight for weight in model.weights if "seed" not in weight.path]
-    assert {str(weight.dtype) for weight in learned} == {"float32"}
+    assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
     assert np.isfinite(weights_of(model)).all()
     assert keras.config.dtype_policy().name == "float32"
 
