@@ -53,7 +53,8 @@ class State:
     @classmethod
     def fresh(cls, weights: Arrays) -> State:
         """Begin with a network's first weights."""
-        return cls(weights, *([weight.copy() for weight in weights] for _ in range(3)))
+        average, best, begun = ([weight.copy() for weight in weights] for _ in range(3))
+        return cls(weights, average, best, begun)
 
     def judge(self, loss: float, patience: int) -> None:
         """Take in an epoch's validation loss: keep the average if it is better, halve the rate after half the patience."""

@@ -15,7 +15,7 @@ from training.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 FILMS = ROOT.parent / "shared" / "data" / "cxr"
-SHIPPED = ROOT / "models" / "cxr-triage-0.2.0"
+SHIPPED = ROOT / "models" / "cxr-triage-0.3.0"
 EACH = 3
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(900)]
