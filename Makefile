@@ -27,13 +27,37 @@ test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed
 test-fast: setup ## run the quick tests, which need no other program
 	@$(BIN)/pytest -rs -m "not slow and not peers and not viewer and not training"
 
+# Hours on end: STUDIES, ASSOCIATIONS, KILLS and ACKNOWLEDGMENTS say how much; results in out/soak.
+STUDIES ?= 5000
+ASSOCIATIONS ?= 20000
+KILLS ?= 200
+ACKNOWLEDGMENTS ?= 5000
+.PHONY: soak
+soak: setup peers ## kill the node 200 times and send it 5,000 studies; see what is lost, and what grows (about an hour)
+	@$(BIN)/python -m tests.soak.power_cuts --kills $(KILLS) --acknowledgments $(ACKNOWLEDGMENTS)
+	@$(BIN)/python -m tests.soak.backlog
+	@$(BIN)/python -m tests.soak.soak --studies $(STUDIES) --associations $(ASSOCIATIONS)
+
+# B104, a string that reads 0.0.0.0, is ruff's S104: each place has its reason beside it.
+ANSWERED_FOR := B104
+
 .PHONY: check
-check: setup ## lint, format, types, import contracts, and the documentation against the code
+check: setup ## lint, format, types, import contracts, known vulnerabilities, and the documentation against the code
 	@$(BIN)/ruff check $(RUFF_PATHS)
 	@$(BIN)/ruff format --check $(RUFF_PATHS)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip $(ANSWERED_FOR) node training
+	@$(BIN)/python tests/tools/vulnerabilities.py requirements.lock requirements-dev.lock
 	@$(BIN)/pytest -q tests/test_docs.py tests/test_architecture.py
+
+.PHONY: sbom
+sbom: setup ## write out/sbom.json, the bill of materials: every locked package and the model (CycloneDX)
+	@$(BIN)/python tests/tools/sbom.py requirements.lock models out/sbom.json
+
+.PHONY: docs
+docs: setup ## write docs/conformance.md anew from the code
+	@$(BIN)/python -m tests.tools.make_conformance
 
 .PHONY: format
 format: setup ## format the code and sort its imports

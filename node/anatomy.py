@@ -139,11 +139,15 @@ def side_view(header: Dataset) -> str:
     ----------
     DICOM PS3.3 C.8.1.2 (CR), C.8.11.5 (DX positioning), C.7.6.1.1.1 (Patient Orientation); PS3.16 CID 4010.
     """
-    position = folded(text(header, "ViewPosition"))
+    positions = [folded(part) for part in strings(header, "ViewPosition")]
     codes = _codes(header, "ViewCodeSequence")
-    if stated := _side_position(position) or _side_code(codes) or _side_orientation(header):
+    if (
+        stated := next(filter(None, map(_side_position, positions)), "")
+        or _side_code(codes)
+        or _side_orientation(header)
+    ):
         return stated
-    if position in ("ap", "pa") or codes:
+    if {"ap", "pa"} & set(positions) or codes:
         return ""
     return next(("LATERAL" for words in _image_texts(header) if _names_side_only(words)), "")
 

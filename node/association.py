@@ -1,6 +1,7 @@
 """An association that the node requests of a peer: opened or its refusal judged, asked one question at a time, ended."""
 
 import queue
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pynetdicom.presentation import PresentationContext
 from node.errors import DeliveryError, Parked, TryAgain
 from node.product import IMPLEMENTATION_CLASS_UID
 from node.requestor import RequestorAE, TransportConnection
+from node.tls import failures
+from node.tls.contexts import ClientTLS
 
 # Three repeats of a lost SYN, sent 1, 3 and 7 s after the first (RFC 6298), fit into it.
 CONNECTION_TIMEOUT_S = 10.0
@@ -42,6 +45,8 @@ class Peer:
         Called AE title and its address.
     calling_ae_title : str
         AE title of this node.
+    tls : ClientTLS, optional
+        What it is called by; in the clear without.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Peer:
     host: str
     port: int
     calling_ae_title: str
+    tls: ClientTLS | None = None
 
     def __str__(self) -> str:
         return f"destination '{self.name}' ({self.ae_title} at {self.host}:{self.port})"
@@ -177,16 +183,19 @@ class RequestedAssociation:
 
     def _refusal(self, waited_s: float) -> DeliveryError:
         """Say why there is no association."""
-        if self._connection.failure is not None:
-            return _unreachable(self.peer, self._connection.failure)
         answer = self._answer()
         if answer is not None and answer.result != _ACCEPTED:
             return rejection(self.peer, answer.result, answer.result_source, answer.diagnostic)
+        if self._connection.failure is not None:
+            return _unreachable(self.peer, self._connection.failure)
         if self._association.acceptor.primitive is not None:
             return Parked(f"{self.peer} accepted the association but none of its SOP classes. {_allow(self._proposed)}")
         if waited_s >= ACSE_TIMEOUT_S:
             return TryAgain(f"{self.peer} took the connection but not the association within {ACSE_TIMEOUT_S:.0f} s.")
-        return TryAgain(f"{self.peer} ended the connection when an association was requested. Check that it is DICOM.")
+        check = "" if self.peer.tls else ", and whether it wants TLS"
+        return TryAgain(
+            f"{self.peer} ended the connection when an association was requested. Check that it is DICOM{check}."
+        )
 
     def _answer(self) -> A_ASSOCIATE | None:
         # A peer may reject and close before pynetdicom looks whether it is connected at all; it then takes the
@@ -213,12 +222,22 @@ def _associate(
     entity.network_timeout = None
     handlers = [(evt.EVT_N_EVENT_REPORT, on_event_report)] if on_event_report else []
     try:
-        return entity.associate(peer.host, peer.port, list(contexts), ae_title=peer.ae_title, evt_handlers=handlers)
+        return entity.associate(
+            peer.host,
+            peer.port,
+            list(contexts),
+            ae_title=peer.ae_title,
+            evt_handlers=handlers,
+            tls_args=(peer.tls.context(), peer.tls.server_name) if peer.tls else None,
+        )
     except OSError as failure:  # the host name is looked up before there is a connection
         raise _unreachable(peer, failure) from None
 
 
 def _unreachable(peer: Peer, failure: OSError) -> TryAgain:
+    """Say why there is no connection. A certificate that is not trusted waits as well: it expires, and is renewed."""
+    if peer.tls and isinstance(failure, ssl.SSLError | ConnectionResetError | BrokenPipeError):
+        return TryAgain(f"{peer} {failures.of_server(failure, peer.tls.server_name)}")
     why = "no answer to the connection" if isinstance(failure, TimeoutError) else str(failure.strerror).lower()
     return TryAgain(f"{peer} cannot be reached: {why}. Check that it is running, and its host and port.")
 

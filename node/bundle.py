@@ -2,7 +2,7 @@
 
 ::
 
-    models/cxr-triage-0.2.0/
+    models/cxr-triage-0.3.0/
       bundle.yaml         what the weights mean; the digest of every other file; a seal over itself
       model.weights.h5    the weights alone: no pickle, no code; of an ensemble members/1.weights.h5, members/2.weights.h5, ...
       neighbors.npz       features of some hundred training films, to tell what is unlike them (optional)

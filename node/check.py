@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 
-from node import log
-from node.bundle import load
+from node import disk, log
+from node.bundle import Bundle, load
 from node.config import Settings
 from node.deliver import StorageSCU
-from node.errors import NodeError
+from node.errors import ConfigError, NodeError
 from node.site_thresholds import cut_offs, in_force, source, told
 from node.spool import Spool
 from node.status import ROOM_WANTED_BYTES
+from node.tls.certificates import all_files, days_left, expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ def examine(settings: Settings) -> list[FindingOfCheck]:
     """
     return [
         FindingOfCheck("configuration", True, f"AE title {settings.listen.ae_title}, port {settings.listen.port}"),
-        *_model(settings),
+        *model(settings),
         _disk(settings),
+        *_certificates(settings),
         *_destinations(settings),
     ]
 
@@ -65,7 +66,15 @@ def render(findings: list[FindingOfCheck]) -> None:
         console.print(f"{word}  {escape(finding.subject)}: {escape(finding.words)}")
 
 
-def _model(settings: Settings) -> Iterator[FindingOfCheck]:
+def model(settings: Settings, golden: bool = True) -> Iterator[FindingOfCheck]:
+    """Check the model bundle's digests and cut-offs, and where it is wanted what it answers to its golden cases.
+
+    Parameters
+    ----------
+    settings : Settings
+    golden : bool
+        Loads the model, which takes seconds.
+    """
     try:
         bundle = in_force(load(settings.model.bundle), settings.model.thresholds)
         identity = bundle.identity
@@ -73,35 +82,54 @@ def _model(settings: Settings) -> Iterator[FindingOfCheck]:
             "model", True, f"{identity.name} {identity.version}, weights {identity.weights_sha256[:12]}, digests match"
         )
         yield FindingOfCheck("cut-offs", True, f"of {source(bundle)}: {told(cut_offs(bundle))}")
-        with log.native_notes_held_back():
-            from node.infer import Reader, replay_golden
-
-            reader = Reader(bundle, settings.model.device)
-            results = replay_golden(reader, bundle)
+        if golden:
+            yield _golden(settings, bundle)
     except NodeError as error:
         yield FindingOfCheck("model", False, str(error))
-        return
+
+
+def _golden(settings: Settings, bundle: Bundle) -> FindingOfCheck:
+    with log.native_notes_held_back():
+        from node.infer import Reader, replay_golden
+
+        reader = Reader(bundle, settings.model.device)
+        results = replay_golden(reader, bundle)
     missed = [result.file for result in results if not result.passed]
     largest = max((result.difference for result in results), default=0.0)
     words = f"{len(results)} replayed on the {reader.device.upper()}, largest difference {largest:.1e}"
     if missed:
         words += f"; not answered as they must be: {', '.join(missed)}. Restore the bundle, or report this machine."
-    yield FindingOfCheck("golden cases", bool(results) and not missed, words)
+    return FindingOfCheck("golden cases", bool(results) and not missed, words)
 
 
 def _disk(settings: Settings) -> FindingOfCheck:
     folder = settings.spool.folder
     try:
         Spool(folder)
-        free = shutil.disk_usage(folder).free
+        room = disk.room(folder, settings.spool.reserve_bytes)
     except OSError as error:
         return FindingOfCheck(
             "spool", False, f"{folder}: {os.strerror(error.errno or 0)}. Give the service's user the folder."
         )
-    words = f"{folder}: {free / 2**30:.1f} GiB free"
+    free, words = room.free_bytes, f"{folder}: {room.free_bytes / 2**30:.1f} GiB free"
+    if room.is_short:
+        words += f", {settings.spool.reserve_mb} MiB of it kept for results (spool.reserve_mb): no image is taken"
     if free < ROOM_WANTED_BYTES:
         words += f"; at least {ROOM_WANTED_BYTES >> 30} GiB are wanted. Make room, or move spool.folder."
     return FindingOfCheck("spool", free >= ROOM_WANTED_BYTES, words)
+
+
+def _certificates(settings: Settings) -> Iterator[FindingOfCheck]:
+    for files in all_files(settings):
+        try:
+            files.check()
+        except ConfigError as error:
+            yield FindingOfCheck(files.section, False, str(error))
+            continue
+        words = "no certificate of the node's own"
+        if files.certificate:
+            words = f"the node's certificate holds for {days_left(expires(files.section, files.certificate))} days"
+        yield FindingOfCheck(files.section, True, words)
 
 
 def _destinations(settings: Settings) -> Iterator[FindingOfCheck]:

@@ -1,4 +1,4 @@
-"""The operator's desk: ``cxr-node serve | demo | check | calibrate | echo | send | status | retry | preview``."""
+"""The operator's desk: ``cxr-node serve | demo | check | doctor | calibrate | send | status | retry | quarantine`` and more."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ def serve(
 ) -> None:
     """Run the node until it is told to stop."""
     from node import log, service
+    from node.tls.certificates import check_all
 
     settings = load(config)
+    check_all(settings)
     if role is Role.ALL:
         log.open_log("serve")
         service.Supervisor(settings).run()
@@ -87,6 +89,36 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     findings = examine(load(config))
     render(findings)
     raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@app.command()
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    model: Annotated[bool, typer.Option("--model", help="Have the model answer its golden cases, too.")] = False,
+    send: Annotated[
+        bool, typer.Option("--send", help="Store a test study (patient TEST) at every destination.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what keeps the node and its PACS apart and how to mend it, and what to type into both; exit 0 if all is well."""
+    from node.doctor import examine, of_errors
+    from node.doctor.findings import all_well
+    from node.doctor.show import render, to_json
+
+    settings: Settings | None = None
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        findings = of_errors(error)
+    else:
+        findings = list(examine(settings, model, send))
+    if as_json:
+        typer.echo(json.dumps(to_json(findings, settings), indent=2))
+    else:
+        from rich.console import Console
+
+        render(Console(highlight=False, soft_wrap=True), findings, settings)
+    raise typer.Exit(0 if all_well(findings) else 1)
 
 
 @app.command()
@@ -162,7 +194,13 @@ def send(
 
     listen = load(config).listen
     found = [path for name in files for path in (sorted(_files_in(name)) if name.is_dir() else [name])]
-    results = store(found, host or listen.host, port or listen.port, called or listen.ae_title, calling)
+    tls = None
+    if listen.tls and not host and not port:
+        from node.tls.contexts import of_itself
+
+        tls = of_itself(listen.tls, listen.host)
+    at = (host or listen.host, port or listen.port)
+    results = store(found, *at, called or listen.ae_title, calling, tls=tls)
     for result in results:
         typer.echo(f"{result.path}: {result.status_name}")
     raise typer.Exit(0 if all(result.stored for result in results) else 1)
@@ -203,6 +241,32 @@ def retry(
     if not chosen:
         typer.echo("nothing is parked" if not study else f"nothing of study {study} is parked")
     raise typer.Exit(0 if chosen or not study else 1)
+
+
+@app.command()
+def quarantine(
+    name: Annotated[str, typer.Argument(help="Name of a refused instance as listed; all of them when left out.")] = "",
+    export: Annotated[Path | None, typer.Option(help="Folder to copy them to. They hold patients' data.")] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Delete them.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """List the instances that were refused and are kept, copy them for a person to look at, or delete them."""
+    from node.quarantine import Quarantine
+    from node.status_text import mebibytes, moment
+
+    held = Quarantine(load(config).spool.folder / "quarantine")
+    chosen = [entry for entry in held.entries() if entry.name.startswith(name)]
+    for entry in chosen:
+        words = f"{entry.calling} at {entry.address}, {entry.sop_class}, {mebibytes(entry.bytes)}"
+        typer.echo(f"{entry.name}: {moment(entry.at)} UTC, {words}: {entry.status} {entry.reason}")
+        if export:
+            typer.echo(f"  copied to {held.export(entry.name, export)}")
+        if drop:
+            held.drop(entry.name)
+            typer.echo("  deleted")
+    if not chosen:
+        typer.echo("nothing is in the quarantine" if not name else f"nothing named {name} is in the quarantine")
+    raise typer.Exit(0 if chosen or not name else 1)
 
 
 @app.command()

@@ -116,6 +116,7 @@ REASONS = {
     Reason.NO_PIXELS: _private("NO_PIXELS", "No pixel data"),
     Reason.PIXEL_FORMAT: _private("PIXEL_FORMAT", "Unsupported kind of pixel data"),
     Reason.BROKEN_PIXELS: _private("BROKEN_PIXELS", "Damaged pixel data"),
+    Reason.NOT_DECODED: _private("NOT_DECODED", "Decoding of pixel data given up"),
     Reason.TOO_SMALL: _private("TOO_SMALL", "Image too small"),
     Reason.AGE_OUT_OF_RANGE: _private("AGE_OUT_OF_RANGE", "Patient age outside the range of the model"),
     Reason.NOT_A_CHEST_FILM: _private("NOT_A_CHEST_FILM", "Picture does not look like a frontal chest film"),

@@ -130,7 +130,7 @@ def _reason(item: Dataset) -> Status:
     return dimse.failure_reason(value if isinstance(value, int) else dimse.PROCESSING_FAILURE)
 
 
-def answer_event_report(event_type: int, information: Dataset, keep: Callable[[CommitmentResult], None]) -> int:
+def answer_event_report(event_type: int, information: Dataset, keep: Callable[[CommitmentResult], object]) -> int:
     """Take an N-EVENT-REPORT and say what to answer.
 
     Parameters

@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -18,11 +19,18 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from node.errors import ConfigError
+
+# In the spool's folder, where the configuration names no other database.
+BOOK = "queue.sqlite"
+
+
+_OF_A_FILE = "of a file"
 
 
 def _ae_title(value: str) -> str:
@@ -59,6 +67,41 @@ def _none_where_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _none_where_off(value: Any, info: ValidationInfo) -> Any:
+    """Take ``off``, which YAML 1.1 reads as false, for no section; nothing else, or commented keys would turn TLS off."""
+    if value is None and info.context == _OF_A_FILE:
+        raise ValueError("must be off, or a section of keys")
+    return None if value is False or value == "off" else value
+
+
+def _server_name(value: str) -> str:
+    """Check a name that a certificate may be for: of a host, or an IP address."""
+    try:
+        encoded = value.encode("idna")
+    except UnicodeError:
+        encoded = b"."
+    if encoded.startswith(b".") or not value.isprintable():
+        raise ValueError("must be the name of a host, such as pacs.hospital.example, or an IP address")
+    return value
+
+
+def _syslog_receiver(value: str) -> str:
+    """Check where a syslog receiver is."""
+    try:
+        parts = urlsplit(value)
+        is_right = (
+            parts.scheme in ("udp", "tls")
+            and parts.hostname
+            and parts.port
+            and value == f"{parts.scheme}://{parts.netloc}"
+        )
+    except ValueError:  # a port that is none
+        is_right = False
+    if value and not is_right:
+        raise ValueError("must be udp://HOST:PORT or tls://HOST:PORT, such as udp://10.1.2.3:514, or empty")
+    return value
+
+
 def _network(value: str) -> str:
     """Check an IP address, or a network of them."""
     try:
@@ -73,6 +116,8 @@ Network = Annotated[str, AfterValidator(_network)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_not_empty)]
 Folder = Annotated[Path, BeforeValidator(_not_empty)]
+File = Folder
+FileOrNone = Annotated[Path | None, BeforeValidator(_none_where_empty)]
 Port = Annotated[int, Number, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Number, Field(ge=0, le=3600)]
 
@@ -81,6 +126,40 @@ class _Section(BaseModel):
     """One section of the file: frozen, and strict about names it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ListenTLS(_Section):
+    """How the node proves who it is to its callers, and what they must prove."""
+
+    certificate: File
+    key: File
+    trusted: FileOrNone = None
+    client_certificate: bool = True
+
+    @model_validator(mode="after")
+    def _callers_are_held_against_something(self) -> ListenTLS:
+        if self.client_certificate and self.trusted is None:
+            raise ValueError("trusted is missing: name the file of the authorities that sign the callers' certificates")
+        return self
+
+
+class DestinationTLS(_Section):
+    """What a destination must prove, and how the node proves who it is to it."""
+
+    trusted: File
+    certificate: FileOrNone = None
+    key: FileOrNone = None
+    server_name: Annotated[str, AfterValidator(_server_name)] = ""
+    check_name: bool = True
+
+    @model_validator(mode="after")
+    def _a_certificate_has_a_key(self) -> DestinationTLS:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together; give both, or neither")
+        return self
+
+
+TLS = TypeVar("TLS", ListenTLS, DestinationTLS)
 
 
 class Listen(_Section):
@@ -93,12 +172,22 @@ class Listen(_Section):
     addresses: dict[AETitle, tuple[Network, ...]] = {}
     associations: Annotated[int, Number, Field(ge=1, le=512)] = 64
     associations_per_caller: Annotated[int, Number, Field(ge=1, le=512)] = 32
+    tls: Annotated[ListenTLS | None, BeforeValidator(_none_where_off)] = None
 
 
 class Spool(_Section):
     """Where instances, results and the work to do are kept."""
 
     folder: Folder = Path("spool")
+    reserve_mb: Annotated[int, Number, Field(ge=0, le=1_000_000)] = 1024
+    keep_days: Annotated[float, Number, Field(ge=0, le=36_500)] = 30
+    keep_gb: Annotated[float, Number, Field(ge=0, le=1_000_000)] = 0
+    quarantine_mb: Annotated[int, Number, Field(ge=0, le=1_000_000)] = 256
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Room that is kept for the results of what was acknowledged already."""
+        return self.reserve_mb << 20
 
 
 class Database(_Section):
@@ -131,9 +220,9 @@ class Gate(_Section):
 class Model(_Section):
     """Which model reads, and on what."""
 
-    bundle: Folder = Path("models/cxr-triage-0.2.0")
+    bundle: Folder = Path("models/cxr-triage-0.3.0")
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    thresholds: Annotated[Path | None, BeforeValidator(_none_where_empty)] = None
+    thresholds: FileOrNone = None
 
 
 class Report(_Section):
@@ -161,6 +250,7 @@ class Destination(_Section):
     port: Annotated[int, Number, Field(ge=1, le=65535)]
     profile: Literal["viewer", "air"] = "viewer"
     commitment: bool = False
+    tls: Annotated[DestinationTLS | None, BeforeValidator(_none_where_off)] = None
 
 
 class Web(_Section):
@@ -168,6 +258,30 @@ class Web(_Section):
 
     host: Host = "127.0.0.1"
     port: Port = 8080
+
+
+class Audit(_Section):
+    """Where audit records go, and what they name studies and patients by."""
+
+    file: FileOrNone = None
+    syslog: Annotated[str, AfterValidator(_syslog_receiver)] = ""
+    tls: Annotated[DestinationTLS | None, BeforeValidator(_none_where_off)] = None
+    identifiers: Literal["key", "plain"] = "key"
+
+    @model_validator(mode="after")
+    def _tls_goes_with_its_scheme(self) -> Audit:
+        if self.syslog.startswith("tls:") != (self.tls is not None):
+            raise ValueError("syslog tls://HOST:PORT and the section tls go together; give both, or neither")
+        return self
+
+
+class Limits(_Section):
+    """What a film may cost until it is given up, and how long the worker may stand still until it is started anew."""
+
+    film_s: Annotated[float, Number, Field(ge=1, le=600)] = 20
+    film_mb: Annotated[int, Number, Field(ge=64, le=1_000_000)] = 2048
+    step_s: Annotated[float, Number, Field(ge=5, le=3600)] = 60
+    worker_mb: Annotated[int, Number, Field(ge=256, le=1_000_000)] = 4096
 
 
 class Settings(_Section):
@@ -178,10 +292,12 @@ class Settings(_Section):
     database: Database = Database()
     study: Study = Study()
     gate: Gate = Gate()
+    limits: Limits = Limits()
     model: Model = Model()
     report: Report = Report()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
+    audit: Audit = Audit()
 
     @field_validator("destinations")
     @classmethod
@@ -195,7 +311,7 @@ class Settings(_Section):
     @property
     def database_url(self) -> str:
         """The URL of the queue's database."""
-        return self.database.url or f"sqlite:///{self.spool.folder / 'queue.sqlite'}"
+        return self.database.url or f"sqlite:///{self.spool.folder / BOOK}"
 
     def digest(self) -> str:
         """Return a digest of what shapes a result; it enters each result's UID, so that other settings make other UIDs.
@@ -238,7 +354,7 @@ def load(path: Path) -> Settings:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}:1: the file must hold sections such as 'listen:'; see config/node.yaml")
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings.model_validate(values, context=_OF_A_FILE)
     except ValidationError as error:
         complaints += [_complaint(dict(lines), problem) for problem in error.errors(include_input=False)]
     if complaints:
@@ -352,19 +468,36 @@ def _known_keys(section: str) -> str:
     model: type[BaseModel] = Settings
     for part in filter(None, section.split(".")):
         annotation = Destination if part.isdigit() else getattr(model.model_fields.get(part), "annotation", None)
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        for each in (annotation, *get_args(annotation)):  # a section, or a section or None
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                model = each
     return f"Known here: {', '.join(model.model_fields)}."
 
 
 def _with_absolute_folders(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
-            "spool": Spool(folder=base / settings.spool.folder),
+            "spool": settings.spool.model_copy(update={"folder": base / settings.spool.folder}),
             "model": settings.model.model_copy(update=_absolute(base, settings.model)),
+            "audit": settings.audit.model_copy(update=_absolute_audit(base, settings.audit)),
+            "listen": settings.listen.model_copy(update={"tls": _absolute_tls(base, settings.listen.tls)}),
+            "destinations": tuple(
+                each.model_copy(update={"tls": _absolute_tls(base, each.tls)}) for each in settings.destinations
+            ),
         }
     )
 
 
 def _absolute(base: Path, model: Model) -> dict[str, Path | None]:
     return {"bundle": base / model.bundle, "thresholds": base / model.thresholds if model.thresholds else None}
+
+
+def _absolute_audit(base: Path, audit: Audit) -> dict[str, Any]:
+    return {"file": base / audit.file if audit.file else None, "tls": _absolute_tls(base, audit.tls)}
+
+
+def _absolute_tls(base: Path, tls: TLS | None) -> TLS | None:
+    if tls is None:
+        return None
+    files = {"certificate": tls.certificate, "key": tls.key, "trusted": tls.trusted}
+    return tls.model_copy(update={name: base / path for name, path in files.items() if path})

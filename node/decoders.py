@@ -190,6 +190,8 @@ def _jpeg_segments(stream: bytes) -> Iterator[tuple[int, int]]:
 def _check_jpeg_2000(stream: bytes, frame: Frame) -> None:
     """Hold the SIZ marker segment, the first of every codestream, against the dataset (ISO/IEC 15444-1 A.5.1)."""
     at = stream.index(b"\xff\x4f\xff\x51")
+    if len(stream) < at + 42:
+        raise EOFError
     right, bottom, left, top = (int.from_bytes(stream[at + 8 + i : at + 12 + i], "big") for i in (0, 4, 8, 12))
     components = int.from_bytes(stream[at + 40 : at + 42], "big")
     _check_size((bottom - top, right - left, components), frame)

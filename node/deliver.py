@@ -39,6 +39,7 @@ from node.dimse import Outcome, Status
 from node.errors import Parked, TryAgain
 from node.part10 import Part10File
 from node.standing import StandingAssociation
+from node.tls.contexts import of_destination
 
 # Peers keep an idle association for 30 to 60 s (measured); a PACS that counts associations gets its own back before.
 IDLE_S = 5.0
@@ -105,10 +106,11 @@ class StorageSCU:
         self,
         destination: Destination,
         calling_ae_title: str,
-        keep_commitment: Callable[[CommitmentResult], None] | None = None,
+        keep_commitment: Callable[[CommitmentResult], object] | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
-        self.peer = Peer(destination.name, destination.ae_title, destination.host, destination.port, calling_ae_title)
+        at = (destination.ae_title, destination.host, destination.port)
+        self.peer = Peer(destination.name, *at, calling_ae_title, of_destination(destination))
         self._keep_commitment = keep_commitment
         self._association = StandingAssociation(self.peer, _proposed_contexts(), self._on_event_report, idle_s)
 
@@ -180,7 +182,7 @@ class StorageSCU:
             status = self._store(association, file, transfer_syntax_uid)
             if status.outcome is Outcome.DELIVERED:
                 return Stored(file.sop_class_uid, file.sop_instance_uid, transfer_syntax_uid, status)
-            if status.code != dimse.SOP_CLASS_NOT_SUPPORTED:
+            if not dimse.refuses_sop_class(status.code):
                 raise self._refusal(status, f"SOP instance {file.sop_instance_uid}")
             refused = status
         if refused is not None:

@@ -17,7 +17,6 @@ PROCESSING_FAILURE = 0x0110
 NO_SUCH_EVENT_TYPE = 0x0113
 INVALID_ARGUMENT_VALUE = 0x0115
 
-# PS3.7 9.1.1.1.9: said of a SOP class, so another form of the same result may still be taken.
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 
 
@@ -129,6 +128,21 @@ def c_store_status(code: int) -> Status:
     DICOM PS3.4 Table B.2-1, PS3.7 9.1.1.1.9, 9.1.5.1.4 and Annex C.
     """
     return _look_up(code, _PERFORMED + _C_STORE + _GENERAL + _OTHER_WARNINGS)
+
+
+def refuses_sop_class(code: int) -> bool:
+    """Tell whether a status is said of a SOP class, so that another form of the same result may still be taken.
+
+    Parameters
+    ----------
+    code : int
+        Status (0000,0900) of a C-STORE response.
+
+    References
+    ----------
+    DICOM PS3.7 9.1.1.1.9; 0xA8xx was used for it before.
+    """
+    return code == SOP_CLASS_NOT_SUPPORTED or 0xA800 <= code <= 0xA8FF
 
 
 def n_action_status(code: int) -> Status:

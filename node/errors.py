@@ -5,7 +5,7 @@
     NodeError
       ConfigError, BundleError          a person, before the node starts
       ReceiveError                      the sender, told by a C-STORE status
-        OutOfResources 0xA700, DataSetMismatch 0xA900, CannotUnderstand 0xC210
+        OutOfResources 0xA700, DataSetMismatch 0xA900, CannotUnderstand and OtherContent 0xC210
       NotAssessable                     nobody: the image is stored and reported as not analysed
       InferenceError, ReportError       a person: the study is parked, the node lives on
       DeliveryError
@@ -33,6 +33,7 @@ class Reason(StrEnum):
     NO_PIXELS = "NO_PIXELS"
     PIXEL_FORMAT = "PIXEL_FORMAT"
     BROKEN_PIXELS = "BROKEN_PIXELS"
+    NOT_DECODED = "NOT_DECODED"
     TOO_SMALL = "TOO_SMALL"
     AGE_OUT_OF_RANGE = "AGE_OUT_OF_RANGE"
     NOT_A_CHEST_FILM = "NOT_A_CHEST_FILM"
@@ -80,6 +81,11 @@ class OutOfResources(ReceiveError):
         """Say so of what the disk answered."""
         return cls(f"the spool does not take the instance ({error.strerror})")
 
+    @classmethod
+    def reserved(cls) -> "OutOfResources":
+        """Say that what room is left is kept for results."""
+        return cls("the spool's disk is short of room")
+
 
 class DataSetMismatch(ReceiveError):
     """The data set is not the SOP instance that the command announced."""
@@ -94,6 +100,10 @@ class CannotUnderstand(ReceiveError):
     """
 
     status = 0xC210
+
+
+class OtherContent(CannotUnderstand):
+    """The SOP instance UID is held with other content: one of the two was given a UID that is not its own."""
 
 
 class NotAssessable(NodeError):

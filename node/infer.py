@@ -19,7 +19,8 @@ from node.errors import BundleError, InferenceError, NotAssessable, Reason
 from node.film_check import FilmCheck, FilmLook
 from node.graph import Graph
 from node.likeness import likeness, read_bank
-from node.pixels import Plane, model_input, read_picture
+from node.pixels import Plane, in_channels, read_picture
+from node.prints import Print, print_of
 from node.study import UNRELIABLE, FilmWarning, Finding, Prediction, Triage
 
 Array = npt.NDArray[np.float32]
@@ -99,10 +100,14 @@ class Reader:
             Where the plane is no such array, or the model's answer is not finite.
         """
         _check(plane)
-        look = self._film_check.look(plane) if self._film_check else None
+        return self.read_print(print_of(plane, self.bundle.manifest.preprocessing), refuse)
+
+    def read_print(self, film: Print, refuse: bool = True) -> Prediction:
+        """Read one film by its print, which must be of the bundle's own preprocessing; as `read` otherwise."""
+        look = self._film_check.judge(film.features, film.content) if self._film_check else None
         if refuse and look and not look.is_film:
             raise NotAssessable(Reason.NOT_A_CHEST_FILM)
-        answers = self._graph(model_input(plane, self.bundle.manifest.preprocessing)[np.newaxis])
+        answers = self._graph(in_channels(film.gray)[np.newaxis])
         found = self._likeness(answers.features)
         warnings = tuple(self._warnings(look, found))
         return self._prediction(answers.probabilities[0], answers.spread[0], answers.shares[0], warnings, found)

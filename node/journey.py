@@ -7,32 +7,29 @@ and repeated at any point. `node.workflow` makes the sequence durable.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydicom import Dataset, dcmread
 
-from node import __version__, log
+from node import __version__, audit, log, watch
 from node.agenda import Task
 from node.attributes import text, whole
 from node.bundle import Bundle
 from node.config import Destination, Settings
 from node.deliver import GIVE_UP_AFTER_S, StorageSCU, backoff_s
 from node.dimse import Outcome
-from node.errors import NotAssessable, Parked, TryAgain
+from node.errors import NotAssessable, Parked, Reason, TryAgain
+from node.film_reader import FilmReader
 from node.gate import GateRules, judge
-from node.pixels import Plane, read_dicom
 from node.product import uid
 from node.report import ReportOptions, StudySource, compose
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
-
-if TYPE_CHECKING:
-    from node.infer import Reader  # TensorFlow comes with it, which only the worker's process needs
 
 # Seconds between looks for a commitment: PACS answer within seconds, or after a night's archiving.
 CONFIRM_EVERY_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -57,7 +54,7 @@ class Journey:
     settings : Settings
     spool : Spool
     bundle : Bundle
-    reader : Reader
+    reader : FilmReader
     destinations : mapping of str to StorageSCU
         By the destination's name.
     """
@@ -65,7 +62,7 @@ class Journey:
     settings: Settings
     spool: Spool
     bundle: Bundle
-    reader: Reader
+    reader: FilmReader
     destinations: Mapping[str, StorageSCU]
 
     def read(self, task: Task) -> None:
@@ -82,7 +79,7 @@ class Journey:
         generation = self.spool.generation(task.study_key, task.generation)
         headers = self._headers(generation)
         images = tuple(
-            self._read_image(number, key, headers[key], self.spool.instance_path(task.study_key, key))
+            self._read_image(task, number, key, headers[key])
             for number, key in enumerate(sorted(headers, key=lambda key: _position(headers[key])), start=1)
         )
         times = Times(
@@ -123,7 +120,7 @@ class Journey:
             source = StudySource(
                 reading=reading,
                 headers=headers,
-                plane=lambda key: _plane(self.spool.instance_path(task.study_key, key)),
+                plane=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
                 previous=self._previous_report(task.study_key, reading.previous, profile),
             )
             for index, result in enumerate(compose(source, self._options(), profile), start=1):
@@ -161,19 +158,23 @@ class Journey:
         if entry["state"] == "delivered":
             return None
         scu = self.destinations[task.destination]
-        stored = []
-        for alternatives in self.spool.results(task.study_key, task.generation, destination.profile):
+        stored, results = [], self.spool.results(task.study_key, task.generation, destination.profile)
+        for alternatives in results:
             done = scu.store(alternatives)
             stored.append((done.sop_class_uid, done.sop_instance_uid))
             log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
+        study = audit.study_of(task.study_key, results[0][0])
+        audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored))
         entry.update(stored=stored, stored_at=_now(), error=None)
         if not destination.commitment:
             self._close(task, entry)
             return None
-        look = replace(task, verb="confirm", attempt=entry["looks"] + 1)
-        entry.update(state="committing", transaction=uid("commitment", task.name), next=look.name)
+        look, transaction = replace(task, verb="confirm", attempt=entry["looks"] + 1), uid("commitment", task.name)
+        self.spool.outbox.expect_commitment(transaction)
+        entry["transactions"] = [*_others(entry, transaction), transaction]
+        entry.update(state="committing", next=look.name)
         self._save(task, entry)
-        scu.request_commitment(stored, entry["transaction"])
+        scu.request_commitment(stored, transaction)
         return Follow(look, CONFIRM_EVERY_S[0])
 
     def confirm(self, task: Task) -> Follow | None:
@@ -194,23 +195,41 @@ class Journey:
         entry = self._entry(task)
         if entry["state"] == "delivered":
             return None
-        answer = self.spool.outbox.commitment(entry["transaction"])
+        if not entry.get("transactions"):  # a stop fell between the answer, which was acted on, and what was to follow
+            raise TryAgain(f"destination {task.destination!r} is asked for its commitment once more")
+        answer = self._answer(entry)
         entry["looks"] = task.attempt
         if answer is None:
-            if task.attempt % ASK_AGAIN_AFTER == 0:
-                raise TryAgain(f"destination {task.destination!r} has not reported its commitment; asking again")
-            entry["next"] = task.next.name
-            self._save(task, entry)
-            return Follow(task.next, CONFIRM_EVERY_S[min(task.attempt, len(CONFIRM_EVERY_S) - 1)])
-        missing = {instance for _, instance in entry["stored"]} - set(answer["committed"])
+            return self._look_again(task, entry)
+        asked = entry.pop("transactions")
+        missing = {instance for _, instance in entry["stored"]} - _committed(answer)
         if missing:
             self._save(task, entry)
-            self.spool.outbox.forget_commitment(entry["transaction"])
+        else:
+            entry["committed_at"] = _now()
+            self._close(task, entry)
+        for transaction in asked:
+            self.spool.outbox.forget_commitment(transaction)
+        if missing:
             raise _uncommitted(task, answer, len(missing))
-        entry["committed_at"] = _now()
-        self._close(task, entry)
-        self.spool.outbox.forget_commitment(entry["transaction"])
         return None
+
+    def _answer(self, entry: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the destination reported last: also to an earlier request, for all of them name the same instances."""
+        for transaction in reversed(entry.get("transactions", ())):
+            if answer := self.spool.outbox.commitment(transaction):
+                return answer
+        return None
+
+    def _look_again(self, task: Task, entry: dict[str, Any]) -> Follow:
+        """Plan the next look for a commitment; its wait counts as those between attempts do."""
+        if task.attempt % ASK_AGAIN_AFTER == 0:
+            self._save(task, entry)
+            raise TryAgain(f"destination {task.destination!r} has not reported its commitment; asking again")
+        wait_s = CONFIRM_EVERY_S[min(task.attempt, len(CONFIRM_EVERY_S) - 1)]
+        entry.update(waited_s=entry["waited_s"] + wait_s, next=task.next.name)
+        self._save(task, entry)
+        return Follow(task.next, wait_s)
 
     def put_off(self, task: Task, error: TryAgain) -> Follow:
         """Note a failed attempt and say when the next one is due.
@@ -271,12 +290,20 @@ class Journey:
                 return destination
         raise Parked(f"destination {name!r} is not in the configuration any more; add it, then run cxr-node retry")
 
-    def _read_image(self, number: int, key: str, header: Dataset, path: Path) -> ImageReading:
+    def _read_image(self, task: Task, number: int, key: str, header: Dataset) -> ImageReading:
+        self._wind()
         try:
             judge(header, self._rules())
-            return ImageReading(number, key, prediction=self.reader.read(_plane(path)))
+            prediction = self.reader.read(self.spool.instance_path(task.study_key, key))
+            return ImageReading(number, key, prediction=prediction)
         except NotAssessable as error:
+            if error.reason is Reason.NOT_DECODED:
+                log.alarm("film.given_up", study=task.study_key, generation=task.generation, reason=error.detail)
             return ImageReading(number, key, reason=error.reason, detail=error.detail)
+
+    def _wind(self) -> None:
+        """Have this process end where the next step does not."""
+        watch.wind(self.settings.limits.step_s)
 
     def _rules(self) -> GateRules:
         gate = self.settings.gate
@@ -297,7 +324,11 @@ class Journey:
 
     def _headers(self, generation: Generation) -> dict[str, Dataset]:
         paths = {key: self.spool.instance_path(generation.study_key, key) for key in generation.instances}
-        return {key: dcmread(path, stop_before_pixels=True) for key, path in paths.items()}
+        return {key: self._header(path) for key, path in paths.items()}
+
+    def _header(self, path: Path) -> Dataset:
+        self._wind()
+        return dcmread(path, stop_before_pixels=True)
 
     def _previous_report(self, study_key: str, name: str | None, profile: str) -> Dataset | None:
         """Return the header of the latest earlier report of this profile."""
@@ -325,18 +356,22 @@ def _fresh_entry(task: Task) -> dict[str, Any]:
     }
 
 
+def _others(entry: dict[str, Any], transaction: str) -> list[str]:
+    """Return the transactions of a delivery's earlier requests."""
+    return [each for each in entry.get("transactions", ()) if each != transaction]
+
+
+def _committed(answer: dict[str, Any]) -> set[str]:
+    """Return the instances that are committed to; of one that is named as failed, too, the failure is believed."""
+    return set(answer["committed"]) - {instance for instance, _, _ in answer["failed"]}
+
+
 def _uncommitted(task: Task, answer: dict[str, Any], missing: int) -> TryAgain | Parked:
     reasons = sorted({status for _, status, _ in answer["failed"]}) or ["no reason given"]
     message = f"destination {task.destination!r} did not commit to {missing} results: {', '.join(reasons)}"
     if any(outcome == Outcome.PARKED for _, _, outcome in answer["failed"]):
         return Parked(f"{message}. Its log says why; mend that, then run cxr-node retry.")
     return TryAgain(message)
-
-
-@lru_cache(maxsize=4)
-def _plane(path: Path) -> Plane:
-    """Return an image's plane; kept for a moment, for it is read once by the model and once for the picture."""
-    return read_dicom(path)
 
 
 def _position(header: Dataset) -> tuple[int, int, str]:

@@ -51,10 +51,33 @@ class Outbox:
             with contextlib.suppress(FileNotFoundError):
                 yield read_json(path)
 
-    def write_commitment(self, result: CommitmentResult) -> None:
-        """Keep what a Storage Commitment SCP reported until the delivery that asked looks for it."""
+    def is_open(self, study_key: str, generation: str) -> bool:
+        """Tell whether a delivery of a generation is not finished, also to a destination that is not configured any more."""
+        folders = (self._folder / "outbox").iterdir()
+        return any((folder / f"{study_key}.{generation}.json").exists() for folder in folders)
+
+    def is_done(self, study_key: str, generation: str) -> bool:
+        """Tell whether a destination has the results of a generation."""
+        done = self._done_entry("any", study_key, generation).parent
+        return done.exists() and any(done.glob("[!.]*.json"))
+
+    def expect_commitment(self, transaction_uid: str) -> None:
+        """Note that a report on this transaction will be asked for."""
+        write_json(self._commitment(transaction_uid), {})
+
+    def write_commitment(self, result: CommitmentResult) -> bool:
+        """Keep what a Storage Commitment SCP reported until the delivery that asked looks for it.
+
+        Returns
+        -------
+        bool
+            False where nobody waits for it, and it is not kept: otherwise any peer could fill the disk with reports.
+        """
+        if not self._commitment(result.transaction_uid).exists():
+            return False
         failed = [[instance, str(status), str(status.outcome)] for instance, status in result.failed]
         write_json(self._commitment(result.transaction_uid), {"committed": list(result.committed), "failed": failed})
+        return True
 
     def commitment(self, transaction_uid: str) -> dict[str, Any] | None:
         """Return the report on a transaction, None while there is none.
@@ -65,7 +88,7 @@ class Outbox:
             ``committed``: SOP Instance UIDs; ``failed``: (SOP Instance UID, status, outcome) each.
         """
         with contextlib.suppress(FileNotFoundError):
-            return read_json(self._commitment(transaction_uid))
+            return read_json(self._commitment(transaction_uid)) or None
         return None
 
     def forget_commitment(self, transaction_uid: str) -> None:

@@ -237,9 +237,18 @@ def model_input(plane: Plane, spec: InputSpec) -> Plane:
     ndarray, (spec.rows, spec.columns, 3) float32 in [0, 1]
         Three equal channels.
     """
+    return in_channels(model_gray(plane, spec))
+
+
+def model_gray(plane: Plane, spec: InputSpec) -> Plane:
+    """Return the one channel of the model's input, (spec.rows, spec.columns) float32 in [0, 1]."""
     resized = cv2.resize(plane, (spec.columns, spec.rows), interpolation=_INTERPOLATIONS[spec.interpolation])
-    stretched = _stretched(resized, spec.percentiles)
-    return np.repeat(stretched[..., np.newaxis], 3, axis=2)
+    return _stretched(resized, spec.percentiles)
+
+
+def in_channels(gray: Plane) -> Plane:
+    """Return a gray picture in three equal channels, (rows, columns, 3)."""
+    return np.repeat(gray[..., np.newaxis], 3, axis=2)
 
 
 def _stretched(plane: Plane, percentiles: tuple[float, float] | None) -> Plane:

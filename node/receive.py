@@ -11,8 +11,9 @@ DICOM PS3.4 Annex A (Verification), B (Storage), J (Storage Commitment).
 from __future__ import annotations
 
 import ipaddress
-import ssl
+import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -23,7 +24,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from node import dimse, log
+from node import audit, dimse, log
 from node.commitment import CommitmentResult, answer_event_report
 from node.config import Settings
 from node.door.association import AcceptedAssociation
@@ -36,11 +37,15 @@ from node.door.sink import InstanceFile
 from node.door.tally import Hush
 from node.door.walk import walk
 from node.durable import key_of
-from node.errors import ConfigError, ReceiveError
+from node.errors import ConfigError, OutOfResources, ReceiveError
+from node.keeper import Keeper
 from node.product import IMPLEMENTATION_CLASS_UID, MANUFACTURER, MODEL_NAME
+from node.quarantine import Quarantine
 from node.settle import Settler
 from node.spool import Kind, Spool
 from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
+from node.tls.contexts import of_port
+from node.tls.watch import Watch
 
 UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 # Seconds until a study is settled again after the disk was full.
@@ -62,17 +67,26 @@ class Receiver:
     ----------
     settings : Settings
     spool : Spool
-    tls : ssl.SSLContext or None
-        Of a server; connections are then encrypted from their first byte.
+
+    Raises
+    ------
+    ConfigError
+        When the files of ``listen.tls`` cannot be used.
     """
 
-    def __init__(self, settings: Settings, spool: Spool, tls: ssl.SSLContext | None = None) -> None:
-        self._settings, self._spool, self._tls = settings, spool, tls
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        self._settings, self._spool = settings, spool
+        self._tls, self._watch = of_port(settings.listen), Watch(settings)
         listen = settings.listen
         self._limits = Limits(associations=listen.associations, associations_per_peer=listen.associations_per_caller)
         self._settler = Settler(settings.study.settle_s, settings.study.quiet_s, self._settle)
         self._server: Listener | None = None
         self._hush = Hush()
+        self._brought = audit.Arrivals()
+        self._quarantine = Quarantine(spool.folder / "quarantine", settings.spool.quarantine_mb << 20)
+        self._keeper = Keeper(spool, settings.spool, self._quarantine)
+        self._refused: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def start(self) -> int:
         """Open the port, then have settled what an earlier stop left behind.
@@ -100,7 +114,9 @@ class Receiver:
         self._server.start()
         port: int = self._server.server_address[1]
         log.event("listener.opened", ae_title=listen.ae_title, host=listen.host, port=port)
+        self.look_at_certificates()
         self._settler.start()
+        self._keeper.start()
         for study_key in self._spool.unsettled():
             self._settler.come_back(study_key)
         return port
@@ -109,10 +125,17 @@ class Receiver:
         """Close the port; associations in progress are aborted, and their senders try again."""
         if self._server:
             self._server.shutdown()
+        self._keeper.stop()
         self._settler.stop()  # first, for a study whose association is aborted now may go on after a restart
         if self._server:
             _abort(self._server.active_associations)
         log.event("listener.closed")
+
+    def look_at_certificates(self) -> None:
+        """Take up certificates that were renewed, and tell of those that expire; asked every few seconds."""
+        if self._tls:
+            self._tls.context()
+        self._watch.look()
 
     def door(self) -> dict[str, Any]:
         """Return how the door is doing.
@@ -125,6 +148,11 @@ class Receiver:
             associations were ``evicted``. Empty before the start.
         """
         return self._server.counts() if self._server else {}
+
+    def tally(self) -> dict[str, Any]:
+        """Return what was counted since the start: instances ``refused`` by status, and studies ``forgotten``."""
+        with self._counting:
+            return {"refused": dict(self._refused), "forgotten": self._keeper.forgotten}
 
     def _listener(self) -> Listener:
         listen = self._settings.listen
@@ -140,20 +168,21 @@ class Receiver:
         listener: Listener = entity.make_server(
             (listen.host, listen.port),
             contexts=_contexts(),
-            ssl_context=self._tls,
             evt_handlers=handlers,
             server_class=Listener,
             limits=self._limits,
             callers=_callers(self._settings),
+            tls=self._tls,
             open_sink=self._open_sink,
             on_ended=self._ended,
+            is_short=self._spool.is_short,
         )
         return listener
 
     def _open_sink(self, request: Any, context: PresentationContext) -> InstanceFile:
         """Begin the file of an instance whose data set is about to come."""
         head = file_head(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, context.transfer_syntax[0])
-        return InstanceFile(self._spool.incoming, head, self._limits)
+        return InstanceFile(self._spool.incoming, head, self._limits, self._spool.is_short)
 
     def _store(self, event: evt.Event) -> int | Dataset:
         """Answer a C-STORE request, whose data set lies in its file."""
@@ -164,22 +193,48 @@ class Receiver:
                 raise SOPClassNotSupported("SOP Class UID differs from the presentation context's")
             found = inspect(instance.data_set(), context.transfer_syntax, sop_class_uid, sop_instance_uid)
             kind = _kind_of(sop_class_uid, found)
-            self._spool.take(found.study_instance_uid, sop_instance_uid, kind, instance.file())
+            is_new = self._spool.take(found.study_instance_uid, sop_instance_uid, kind, instance.file())
         except ReceiveError as error:
+            self._set_aside(error, event)
             return self._refusal(error, event)
         finally:
             instance.discard()
         study_key = key_of(found.study_instance_uid)
         if kind is not Kind.OWN:
             self._settler.arrived(study_key, id(event.assoc))
+        study = audit.Study(study_key, found.study_instance_uid, found.patient_id)
+        self._brought.stored(event.assoc, study, sop_class_uid, is_new)
         log.event("instance.stored", study=study_key, kind=str(kind), bytes=instance.size)
         return dimse.SUCCESS
 
+    def _set_aside(self, error: ReceiveError, event: evt.Event) -> None:
+        """Put a refused instance into the quarantine, where it is whole and there is room; the answer does not wait on it."""
+        if isinstance(error, OutOfResources) or self._spool.is_short():
+            return
+        requestor, instance = event.assoc.requestor, event.request.sink
+        try:
+            self._quarantine.keep(
+                instance.file(),
+                instance.size,
+                calling=requestor.ae_title,
+                address=requestor.address,
+                # As it was negotiated: what the command says of itself is the sender's to choose.
+                sop_class=STORAGE_CLASSES.get(event.context.abstract_syntax, event.context.abstract_syntax.name),
+                status=f"0x{error.status:04X}",
+                reason=error.comment,
+            )
+        except OutOfResources:
+            return  # it was not kept while it came
+        except OSError as trouble:
+            self._hush.alarm("quarantine.failed", "", error=type(trouble).__name__)
+
     def _refusal(self, error: ReceiveError, event: evt.Event) -> Dataset:
         status, requestor = f"0x{error.status:04X}", event.assoc.requestor
+        with self._counting:
+            self._refused[status] += 1
         self._hush.alarm(
             "instance.refused",
-            status,
+            type(error).__name__,
             status=status,
             reason=error.comment,
             calling=requestor.ae_title,
@@ -200,11 +255,14 @@ class Receiver:
         return answer_event_report(event.event_type, event.event_information, self._keep_commitment), None
 
     def _keep_commitment(self, result: CommitmentResult) -> None:
-        self._spool.outbox.write_commitment(result)
-        log.event("commitment.received", results=len(result.committed), count=len(result.failed))
+        if self._spool.outbox.write_commitment(result):
+            log.event("commitment.received", results=len(result.committed), count=len(result.failed))
+        else:  # one that came twice, late, or by mistake; a refusal would have the peer report it over and over
+            self._hush.alarm("commitment.unasked", "", count=len(result.committed) + len(result.failed))
 
     def _ended(self, association: AcceptedAssociation) -> None:
         self._settler.released(id(association))
+        self._brought.ended(association)
 
     def _settle(self, study_key: str) -> None:
         try:

@@ -4,6 +4,7 @@
   88 ms instead of 2.5 with DCMTK and 92 instead of 7 with Orthanc (measured); it waits without end on a peer that stops
   in the middle of a PDU or stops reading; and it keeps the reason of a failed connection to its log.
 - The reactor thread may take the very response that the requestor waits for, and drop it: ``keep_responses``.
+- A record of TLS may hold nothing for us, or more than one PDU; pynetdicom's own then waits without end, or does not look.
 - An answer to an N-EVENT-REPORT may slip between the PDUs of a message being sent: ``send_whole_messages``.
 
 Everything here leans on names that pynetdicom keeps to itself; the contract tests fail when they change.
@@ -15,6 +16,7 @@ DICOM PS3.8 9.1 (TCP/IP), RFC 896 (Nagle), RFC 1122 4.2.3.2 (delayed acknowledgm
 
 import select
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -22,6 +24,8 @@ from typing import Any
 
 from pynetdicom import AE, Association
 from pynetdicom.transport import AssociationSocket
+
+from node.tls.contexts import close_notify
 
 # A PDU under way moves at least one byte to the peer, or arrives whole, in this time: as long as a DIMSE answer may take.
 PDU_TIMEOUT_S = 30.0
@@ -44,7 +48,8 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
     Attributes
     ----------
     failure : OSError or None
-        Why the connection could not be opened.
+        Why the connection could not be opened, or why TLS ended it: a server says only after the handshake of TLS 1.3 that
+        it does not take our certificate (RFC 8446 E.1.2).
     last_sent_s : float
         Monotonic time at which bytes last left for the peer; the answer to a long message is due from then on.
     stalled : bool
@@ -55,6 +60,7 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
     failure: OSError | None = None
     last_sent_s = 0.0
     stalled = False
+    _early = b""
 
     def connect(self, primitive: Any) -> None:
         """Open the connection and tell the state machine (PS3.8 Table 9-10: Evt2, or Evt17 where it failed).
@@ -79,6 +85,10 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.socket.settimeout(self.assoc.connection_timeout)
         self.socket.connect(address)
+        if self.tls_args:
+            context, server_name = self.tls_args
+            self.socket = context.wrap_socket(self.socket, server_hostname=server_name, do_handshake_on_connect=False)
+            self.socket.do_handshake()  # all of it in the time that the connection may take
         self._acknowledge_at_once()
         self._is_connected = True
 
@@ -93,7 +103,24 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         except ValueError:  # closed meanwhile: its descriptor is -1
             self.event_queue.put("Evt17")
             return False
+        if isinstance(self.socket, ssl.SSLSocket):
+            return self._has_early(bool(poll.poll(0)))
         return bool(poll.poll(0))
+
+    def _has_early(self, has_records: bool) -> bool:
+        """Tell whether a byte for us, or the end, can be read from TLS, by reading it."""
+        if self._early or self.failure or not (has_records or self.socket.pending()):
+            return bool(self._early or self.failure)
+        try:
+            self.socket.settimeout(0)
+            self._early = self.socket.recv(1)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except ssl.SSLError as failure:
+            self.failure = failure
+        except OSError:
+            pass  # which whoever reads meets again
+        return True
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read a part of a PDU; fewer bytes where the peer closed the connection.
@@ -106,12 +133,14 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         Raises
         ------
         OSError
-            When it is longer than any PDU due, or does not arrive in time.
+            When it is longer than any PDU due, or does not arrive in time; or when TLS has failed.
         """
+        if self.failure:
+            raise self.failure
         if nr_bytes > LONGEST_PDU_BYTES:
             raise OSError(f"a PDU of {nr_bytes} bytes is longer than agreed")
         deadline = time.monotonic() + PDU_TIMEOUT_S
-        received = bytearray()
+        received, self._early = bytearray(self._early), b""
         while len(received) < nr_bytes:
             self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
             part = self.socket.recv(nr_bytes - len(received))
@@ -137,15 +166,18 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
             self._acknowledge_at_once()
         except (OSError, AttributeError) as failure:  # AttributeError: the socket is None once it is closed
             self.stalled = isinstance(failure, TimeoutError)
+            if isinstance(self.socket, ssl.SSLSocket) and not self.stalled:
+                self._has_early(True)  # an alert may lie there that says why
             self.event_queue.put("Evt17")
 
     def cut(self) -> None:
         """End the connection from any thread; whoever reads or writes it returns at once."""
-        with suppress(OSError, AttributeError):
-            self.socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, TypeError):  # TypeError: the socket is None once it is closed
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # not TLS's own, which another thread may be in
 
     def _shutdown_socket(self) -> None:
         # Upstream forgets to close a socket whose shutdown fails, and so leaks its descriptor.
+        close_notify(self.socket)
         self.cut()
         with suppress(OSError, AttributeError):
             self.socket.close()
@@ -163,7 +195,9 @@ class RequestorAE(AE):  # type: ignore[misc]  # pynetdicom has no types
     def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> TransportConnection:
         keep_responses(assoc)
         send_whole_messages(assoc)
-        return TransportConnection(assoc, address=address)
+        connection = TransportConnection(assoc, address=address)
+        connection.tls_args = tls_args
+        return connection
 
 
 def keep_responses(association: Association) -> None:

@@ -29,6 +29,7 @@ from node import dimse
 from node.association import Peer, RequestedAssociation
 from node.dimse import Outcome
 from node.errors import DeliveryError, NodeError
+from node.tls.contexts import ClientTLS
 
 # PS3.8 9.3.2.2: presentation context IDs are odd and one byte long, hence 128; one is kept for Verification.
 STORAGE_CONTEXTS_PER_ASSOCIATION = 127
@@ -76,6 +77,7 @@ def send(
     called_ae_title: str,
     calling_ae_title: str,
     progress: Progress | None = None,
+    tls: ClientTLS | None = None,
 ) -> list[SendResult]:
     """Store DICOM files at a peer.
 
@@ -89,6 +91,8 @@ def send(
     called_ae_title, calling_ae_title : str
     progress : callable, optional
         Called with each result as it comes, in the order of sending.
+    tls : ClientTLS, optional
+        What the peer is called by; in the clear without.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def send(
         When an AE title is not one, or the peer cannot be reached or refuses the first association. Once something has
         been sent, the trouble is named in the results of the rest.
     """
-    peer = _CalledPeer("", _checked(called_ae_title), host, port, _checked(calling_ae_title))
+    peer = _CalledPeer("", _checked(called_ae_title), host, port, _checked(calling_ae_title), tls)
     results = _Results(files, progress)
     instances = [instance for number in range(len(files)) if (instance := results.read(number))]
     try:

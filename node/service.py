@@ -12,6 +12,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -20,12 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from node import log
+from node import audit, disk, log
 from node.config import Settings
-from node.durable import make_folder, write_json
+from node.durable import FOLDER_MODE, make_folder, write_json
 from node.errors import BundleError, ConfigError, NodeError
+
+if TYPE_CHECKING:
+    from node.bundle import Bundle
+    from node.darkroom import Darkroom
 
 # Stopped in this order: no new studies, then no new work, then nobody left to tell.
 ROLES = ("receive", "work", "web")
@@ -43,6 +48,8 @@ HEED_SIGNALS_EVERY_S = 0.5
 # How often the receiver says how its door is doing, if that has changed; Prometheus asks every 15 s or less often.
 SAY_EVERY_S = 5.0
 FIRST_READY_WITHIN_S = 5.0
+# A role whose main thread was silent for so long hangs, most likely in native code that holds the interpreter's lock.
+SILENT_FOR_S = 60.0
 # A node that was killed leaves its lock at once; its orphaned roles leave theirs within a second or two.
 LOCK_WITHIN_S = 15.0
 
@@ -61,14 +68,24 @@ def serve(settings: Settings, role: str) -> None:
         When a person must act before it can start.
     """
     log.open_log(role)
-    with _sole(settings.spool.folder, role) as announce:
-        {"receive": _receive, "work": _work, "web": _web}[role](settings, announce)
+    try:
+        with _sole(settings.spool.folder, role) as announce, audit.opened(settings, role):
+            {"receive": _receive, "work": _work, "web": _web}[role](settings, announce)
+    finally:
+        log.tell_held_back(at_once=True)
 
 
-def run_role(settings: Settings, role: str) -> None:
+# Where this process says that it lives, for its supervisor: a shared number, the time of CLOCK_MONOTONIC (s).
+_pulse: Any = None
+
+
+def run_role(settings: Settings, role: str, pulse: Any = None) -> None:
     """Run one role as a whole process: a mistake ends it with a message and an exit status that says who acts next."""
+    global _pulse
+    _pulse = pulse
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # not the supervisor's own handlers, which a fork brings along
+    os.umask(0o077)  # SQLite makes its files by it
     try:
         with contextlib.ExitStack() as fate:
             fate.push(_failed)
@@ -95,14 +112,22 @@ class _Announce:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._facts: dict[str, object] = {}
+        self._said: dict[str, object] = {}
 
     def __call__(self, **facts: object) -> None:
-        """Say what is the case now; what was said before stays said."""
+        """Say what is the case now; what was said before stays said. What the disk does not take is said the next time."""
+        log.tell_held_back()
+        audit.tell_held_back()
         since = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
-        said = {**(self._facts or since), **facts}
-        if said != self._facts:
-            write_json(self._path, said)
-            self._facts = said
+        self._facts = {**(self._facts or since), **facts}
+        if self._facts == self._said:
+            return
+        try:
+            write_json(self._path, self._facts)
+            self._said = dict(self._facts)
+        except OSError as error:
+            if not (self._said or disk.is_full(error)):
+                raise
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -117,22 +142,38 @@ def _receive(settings: Settings, announce: _Announce) -> None:
     gc.freeze()
     gc.enable()
     stopped = _stop_on_signals()
-    receiver = Receiver(settings, Spool(settings.spool.folder))
-    announce(host=settings.listen.host, port=receiver.start(), door=receiver.door())
+    receiver = Receiver(settings, Spool(settings.spool.folder, settings.spool.reserve_bytes))
+    announce(host=settings.listen.host, port=receiver.start(), door=receiver.door(), tally=receiver.tally())
     while not stopped.wait_up_to(SAY_EVERY_S):
-        with contextlib.suppress(OSError):  # a full disk, which is no reason to stop listening
-            announce(door=receiver.door())
+        receiver.look_at_certificates()
+        announce(door=receiver.door(), tally=receiver.tally())
     receiver.stop()
 
 
 def _work(settings: Settings, announce: _Announce) -> None:
+    from node import watch
     from node.bundle import load
-    from node.deliver import StorageSCU
+    from node.darkroom import Darkroom
     from node.site_thresholds import in_force
+
+    if places := watch.open_trace(settings.spool.folder / "run" / "work.trace"):
+        log.alarm("process.hung", process="work", reason=places)
+    bundle = in_force(load(settings.model.bundle), settings.model.thresholds)
+    limits = settings.limits
+    # Before TensorFlow, and beside it: both take seconds to load.
+    with Darkroom(bundle.manifest.preprocessing, limits.film_s, limits.film_mb) as darkroom:
+        _work_with(settings, announce, bundle, darkroom)
+
+
+def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom: Darkroom) -> None:
+    from node import confine
+    from node.deliver import StorageSCU
+    from node.film_reader import FilmReader
     from node.spool import Spool
 
     spool = Spool(settings.spool.folder)
-    bundle = in_force(load(settings.model.bundle), settings.model.thresholds)
+    title, keep = settings.listen.ae_title, spool.outbox.write_commitment
+    destinations = {d.name: StorageSCU(d, title, keep) for d in settings.destinations}
     # Late and here alone: TensorFlow takes seconds to import, and no other role needs it.
     with log.native_notes_held_back():
         from node.infer import Reader
@@ -140,15 +181,17 @@ def _work(settings: Settings, announce: _Announce) -> None:
         from node.workflow import Desk
 
         reader = Reader(bundle, settings.model.device)
+    confine.limit_data(settings.limits.worker_mb)
+    log.withhold_all()  # TensorFlow and Keras print what they log by themselves
     # Before this a signal ends the process at once: nothing is in work, and the imports would not heed an event.
     stopped = _stop_on_signals()
-    title, keep = settings.listen.ae_title, spool.outbox.write_commitment
-    destinations = {d.name: StorageSCU(d, title, keep) for d in settings.destinations}
-    desk = Desk(Journey(settings, spool, bundle, reader, destinations))
+    films = FilmReader(reader, darkroom, settings.limits.step_s)
+    desk = Desk(Journey(settings, spool, bundle, films, destinations))
     desk.open()
     announce(device=reader.device)
     log.event("model.ready", model=bundle.identity.version, device=reader.device)
-    stopped.wait_for_it()
+    while not stopped.wait_up_to(SAY_EVERY_S):
+        announce()
     desk.close()
 
 
@@ -158,7 +201,8 @@ def _web(settings: Settings, announce: _Announce) -> None:
     stopped = _stop_on_signals()
     server = StatusServer(settings)
     announce(host=settings.web.host, port=server.start())
-    stopped.wait_for_it()
+    while not stopped.wait_up_to(SAY_EVERY_S):
+        announce()
     server.stop()
 
 
@@ -180,11 +224,6 @@ class _Event:
         self.set()
         return True
 
-    def wait_for_it(self) -> None:
-        """Wait until the event is set."""
-        while not self.wait_up_to(HEED_SIGNALS_EVERY_S):
-            pass
-
     def wait_up_to(self, timeout_s: float) -> bool:
         """Wait until the event is set, or for so long; tell whether it is.
 
@@ -192,6 +231,8 @@ class _Event:
         """
         deadline_s = time.monotonic() + timeout_s
         while not self.wait(HEED_SIGNALS_EVERY_S):
+            if _pulse is not None:
+                _pulse.value = time.monotonic()
             if time.monotonic() >= deadline_s:
                 return False
         return True
@@ -224,7 +265,8 @@ def _sole(folder: Path, role: str) -> Iterator[_Announce]:
         When another node holds it.
     """
     run = folder / "run"
-    make_folder(run)
+    _make_private(folder)
+    _make_private(run)
     descriptor = os.open(run / f"{role}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     announce = _Announce(run / f"{role}.json")
     try:
@@ -236,6 +278,14 @@ def _sole(folder: Path, role: str) -> Iterator[_Announce]:
             announce.clear()
     finally:
         os.close(descriptor)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that this user alone may look into, also where somebody made it before with the rights of others."""
+    make_folder(folder)
+    if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
+        with contextlib.suppress(PermissionError):  # it is another user's, who has let this one in
+            folder.chmod(FOLDER_MODE)
 
 
 def _lock(descriptor: int, folder: Path, role: str) -> None:
@@ -268,6 +318,7 @@ class Supervisor:
         self._context: Any = multiprocessing.get_context(method)
         self._children: dict[str, Any] = {}
         self._started: dict[str, float] = {}
+        self._pulses: dict[str, Any] = {}
         self._due: dict[str, float] = {}
         self._pauses = dict.fromkeys(roles, 1.0)
         self._stopped = _Event()
@@ -337,9 +388,22 @@ class Supervisor:
             if child.exitcode is not None:
                 del self._children[role]
                 self._ended(role, child.exitcode, now)
+            elif self._hangs(role, now):
+                child.kill()
+
+    def _hangs(self, role: str, now: float) -> bool:
+        """Tell once of a role that it was silent for too long; one that still starts has not spoken yet."""
+        pulse = self._pulses[role]
+        if not pulse.value or now - pulse.value <= SILENT_FOR_S:
+            return False
+        pulse.value = 0.0
+        log.alarm("process.hung", process=role, wait_s=SILENT_FOR_S)
+        return True
 
     def _start(self, role: str) -> None:
-        self._children[role] = self._context.Process(target=run_role, args=(self._settings, role), name=role)
+        self._pulses[role] = self._context.Value("d", 0.0, lock=False)
+        arguments = self._settings, role, self._pulses[role]
+        self._children[role] = self._context.Process(target=run_role, args=arguments, name=role)
         self._children[role].start()
         self._started[role] = time.monotonic()
 

@@ -11,6 +11,8 @@ It is the truth; the queue only says what to do next. ::
       studies/STUDY/GENERATION/deliveries/DESTINATION.json     what became of it
       todo, open, parked, claims                tasks (`node.agenda`)
       outbox, commitments                       deliveries (`node.outbox`)
+      quarantine                                refused instances (`node.quarantine`)
+      trash/STUDY.NAME                          a forgotten study while it is being deleted
 
 STUDY and INSTANCE are digests of UIDs: no value that a peer sent becomes part of a path.
 
@@ -23,9 +25,11 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import math
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -33,10 +37,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from node.agenda import Agenda, Task
+from node import disk
+from node.agenda import STATES, Agenda, Task
 from node.durable import FOLDER_MODE, NewFile, key_of, make_folder, read_json, sync_folder, write_json, write_new
-from node.errors import CannotUnderstand, OutOfResources
+from node.errors import CannotUnderstand, OtherContent, OutOfResources
 from node.outbox import Outbox
+from node.resend import is_same_instance
 from node.study import StudyReading
 
 
@@ -82,6 +88,8 @@ class Spool:
     ----------
     folder : Path
         Made when it does not exist; readable by this user alone.
+    reserve_bytes : int
+        Room on its disk that instances must leave to the results of what was acknowledged; 0: none.
 
     Attributes
     ----------
@@ -91,13 +99,30 @@ class Spool:
         What became of the results.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
+        self.folder, self._reserve_bytes = folder, reserve_bytes
         for name in ("incoming", "studies"):
             make_folder(folder / name)
         self.agenda = Agenda(folder)
         self.outbox = Outbox(folder)
-        self._placing = threading.Lock()
+        # Settling looks at a study for longer than an instance should wait for its place; forgetting takes both.
+        self._settling, self._placing = threading.Lock(), threading.Lock()
+
+    @property
+    def trash(self) -> Path:
+        """The folder that forgotten studies are deleted in."""
+        return self.folder / "trash"
+
+    def room(self) -> disk.Room:
+        """Return how much room its disk has."""
+        return disk.room(self.folder, self._reserve_bytes)
+
+    def is_short(self) -> bool:
+        """Tell whether no instance is to be taken: only the reserve is left, or the disk cannot even be asked."""
+        try:
+            return self.room().is_short
+        except OSError:
+            return True
 
     def clear_incoming(self) -> None:
         """Remove what a stopped receiver left half written; none of it was answered with Success."""
@@ -111,9 +136,11 @@ class Spool:
         Raises
         ------
         OutOfResources
-            When the disk does not take it.
+            When the disk does not take it, or only the reserve is left.
         """
         try:
+            if self.room().is_short:
+                raise OutOfResources.reserved()
             return NewFile(self.folder / "incoming" / f"{uuid.uuid4().hex}.part")
         except OSError as error:
             raise OutOfResources.on(error) from None
@@ -128,30 +155,36 @@ class Spool:
         study_uid, sop_instance_uid : str
         kind : Kind
         content : NewFile or iterable of bytes-like
-            The whole Part 10 file, as `incoming` began it or in pieces. The file is not the caller's any more.
+            The whole Part 10 file, as `incoming` began it or in pieces. The file is not the caller's any more, unless
+            it cannot be understood.
 
         Returns
         -------
         bool
-            False when the spool held the same instance with the same content already.
+            False when the spool held the same instance already, with the same content in whatever encoding.
 
         Raises
         ------
         OutOfResources
             When the disk does not take it; nothing of it is left.
-        CannotUnderstand
+        OtherContent
             When the spool holds this SOP Instance UID with other content. The first content stays.
         """
         file, parts = (content, ()) if isinstance(content, NewFile) else (self.incoming(), content)
+        is_refused = False
         try:
             for part in parts:
                 file.write(part)
             file.sync()
             return self._place(file.path, self.study_folder(key_of(study_uid)), key_of(sop_instance_uid), kind)
+        except CannotUnderstand:
+            is_refused = True
+            raise
         except OSError as error:
             raise OutOfResources.on(error) from None
         finally:
-            file.discard()
+            if not (is_refused and file is content):
+                file.discard()
 
     def _place(self, incoming: Path, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
@@ -160,8 +193,10 @@ class Spool:
             if held is None:
                 make_folder(study)
                 incoming.rename(study / f"{instance_key}.{kind}.dcm")
-        if held is not None and not filecmp.cmp(incoming, held, shallow=False):
-            raise CannotUnderstand("SOP Instance UID is held with other content")
+            else:
+                os.utime(study)  # who sends it again wants the study held
+        if held is not None and not (filecmp.cmp(incoming, held, shallow=False) or is_same_instance(held, incoming)):
+            raise OtherContent("SOP Instance UID is held with other content")
         # For what was held, too: who brought it may not have come this far yet.
         sync_folder(study)
         return held is None
@@ -179,6 +214,10 @@ class Spool:
         Documents (reports, presentation states) count only in a study without an image: a presentation state saved
         after the reading must not make a new report.
         """
+        with self._settling:
+            return self._settle(study_key) if self.study_folder(study_key).exists() else None
+
+    def _settle(self, study_key: str) -> Task | None:
         instances = self._instances(study_key)
         name = _digest(instances)
         if not instances or (self._is_closed(study_key, name) and self._is_begun(study_key, name)):
@@ -227,6 +266,77 @@ class Spool:
             previous=earlier[-1].name if earlier else None,
         )
         write_json(self.generation_folder(study_key, name) / "generation.json", asdict(generation))
+
+    def forget(self, study_key: str, untouched_s: float) -> bool:
+        """Delete a study of which nothing is left to do. Only the receiver's process may, for it alone brings new work.
+
+        Parameters
+        ----------
+        study_key : str
+        untouched_s : float
+            For how many seconds nothing of it may have come or gone.
+
+        Returns
+        -------
+        bool
+            False when it has to stay, or is not there.
+
+        Raises
+        ------
+        OSError
+            When the disk does not let it go; it is then held as before, or in the trash.
+        """
+        gone = self.trash / f"{study_key}.{uuid.uuid4().hex}"
+        make_folder(self.trash)
+        with self._settling, self._placing:
+            if time.time() - self.touched(study_key) < untouched_s or not self.is_through(study_key):
+                return False
+            self.study_folder(study_key).rename(gone)
+        # Before the first file of it goes: a power cut must not bring back a part of the study under its name.
+        sync_folder(self.trash)
+        sync_folder(self.folder / "studies")
+        shutil.rmtree(gone, ignore_errors=True)
+        return True
+
+    def empty_trash(self) -> None:
+        """Delete what a stopped receiver was deleting."""
+        make_folder(self.trash)
+        for left in self.trash.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
+
+    def touched(self, study_key: str) -> float:
+        """Return when something of a study came last, in seconds of the Unix epoch: an instance, results, a delivery.
+
+        Infinity where the study is not there.
+        """
+        study = self.study_folder(study_key)
+        try:
+            folders = [study, *(Path(entry) for entry in os.scandir(study) if entry.is_dir())]
+            folders += [path for folder in folders[1:] if (path := folder / "deliveries").exists()]
+            return max(folder.stat().st_mtime for folder in folders)
+        except FileNotFoundError:
+            return math.inf
+
+    def is_through(self, study_key: str) -> bool:
+        """Tell whether nothing is left to do of a study: all of it read, and every result where it was to go.
+
+        What no destination was ever to get, because there was none, counts as not delivered.
+        """
+        instances, generations = self._instances(study_key), self.generations(study_key)
+        if instances and _digest(instances) not in {generation.name for generation in generations}:
+            return False
+        # Twice, for a task that is taken up again goes from parked to todo.
+        tasks = (task for state in (*STATES, *STATES) for task in self.agenda.tasks(state))
+        if any(task.study_key == study_key for task in tasks):
+            return False
+        return all(self._is_delivered(study_key, generation.name) for generation in generations)
+
+    def _is_delivered(self, study_key: str, name: str) -> bool:
+        # In this order: a delivery is noted before its task is finished, and as done before it is open no more.
+        if not self.has_results(study_key, name) or self.outbox.is_open(study_key, name):
+            return False
+        results = (self.generation_folder(study_key, name) / "results").rglob("*.dcm")
+        return next(results, None) is None or self.outbox.is_done(study_key, name)
 
     def study_folder(self, study_key: str) -> Path:
         """Return a study's folder."""

@@ -9,24 +9,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from node import __version__
+from node import __version__, disk
 from node.agenda import STATES, Task
 from node.bundle import MANIFEST, Bundle, load
 from node.config import Destination, Settings
 from node.durable import read_json
 from node.errors import BundleError, ConfigError
+from node.quarantine import Quarantine
 from node.recent import Form, changed_at, latest_studies
 from node.site_thresholds import cut_offs, in_force, source
 from node.spool import Spool
+from node.status_text import mebibytes, waited
 from node.status_text import render as render
-from node.status_text import waited
+from node.tls.certificates import Files, Stamp, all_files, days_left, expires
+from node.tls.watch import WARN_DAYS
 
 NOTICE = "Research and education only, not for diagnosis"
 # Each role, and what does not happen while it does not run.
@@ -87,13 +90,24 @@ def roles(folder: Path) -> Form:
     return {role: _role(folder / "run", role) for role in ROLES}
 
 
-def is_ready(found: Form) -> bool:
-    """Tell from what `roles` said whether a study that is sent now would be taken and read."""
-    return bool(found["receive"]["running"] and found["work"]["running"])
+def is_ready(found: Form, room: Form) -> bool:
+    """Tell from what `roles` and `room_of` said whether a study that is sent now would be taken and read."""
+    return bool(found["receive"]["running"] and found["work"]["running"] and not room["short"])
+
+
+def room_of(settings: Settings) -> Form:
+    """Say how much room there is where the spool is, or will be, and whether new images are refused for the lack of it."""
+    room = disk.room(settings.spool.folder, settings.spool.reserve_bytes)
+    return {
+        "free_bytes": room.free_bytes,
+        "total_bytes": room.total_bytes,
+        "reserve_bytes": room.reserve_bytes,
+        "short": room.is_short,
+    }
 
 
 def _snapshot(settings: Settings, latest: int) -> Form:
-    found = roles(settings.spool.folder)
+    found, room = roles(settings.spool.folder), room_of(settings)
     spool = _open(settings.spool.folder)
     tasks = {state: spool.agenda.tasks(state) if spool else [] for state in STATES}
     state = {
@@ -101,7 +115,7 @@ def _snapshot(settings: Settings, latest: int) -> Form:
         "version": __version__,
         "at": datetime.now(UTC).isoformat(),
         "ae_title": settings.listen.ae_title,
-        "ready": is_ready(found),
+        "ready": is_ready(found, room),
         "roles": found,
         "queue": {name: len(held) for name, held in tasks.items()},
         "destinations": [_destination(spool, destination) for destination in settings.destinations],
@@ -109,7 +123,9 @@ def _snapshot(settings: Settings, latest: int) -> Form:
         "studies_held": len(spool.studies()) if spool else 0,
         "studies": latest_studies(spool, settings, tasks, found["work"]["running"], latest) if spool else [],
         "model": _model(settings),
-        "disk": _disk(settings.spool.folder),
+        "disk": room,
+        "quarantine": _quarantine(settings.spool.folder, latest),
+        "certificates": [_certificate(files, files.stamp()) for files in all_files(settings)],
     }
     return state | {"troubles": list(_troubles(state))}
 
@@ -203,10 +219,42 @@ def _bundle(folder: Path, changed: float) -> Bundle:
     return load(folder)
 
 
-def _disk(folder: Path) -> Form:
-    """Say how much room there is where the spool is, or will be."""
-    usage = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists()))
-    return {"free_bytes": usage.free, "total_bytes": usage.total}
+def _quarantine(folder: Path, latest: int) -> Form:
+    """Say which refused instances are kept, the newest first, and why they were refused."""
+    kept = Quarantine(folder / "quarantine").entries()
+    return {
+        "count": len(kept),
+        "bytes": sum(entry.bytes for entry in kept),
+        "entries": [asdict(entry) for entry in kept[:latest]],
+    }
+
+
+@lru_cache(maxsize=64)
+def _certificate(files: Files, stamp: Stamp) -> Form:
+    """Say when the certificate of a section ``tls`` expires, and what is wrong with its files as they lie there now."""
+    moment, error = None, None
+    try:
+        moment = expires(files.section, files.certificate).isoformat() if files.certificate else None
+        files.check(in_force=False, with_key=False)
+    except ConfigError as complaint:
+        error = str(complaint)
+    return {"section": files.section, "expires": moment, "error": error}
+
+
+def _certificate_troubles(certificates: list[Form]) -> Iterator[Form]:
+    """Yield what is wrong with certificates, in time to have them renewed."""
+    for found in certificates:
+        section = found["section"]
+        if found["error"]:
+            yield _trouble(
+                f"The files of {section} cannot be used; the node goes on with those before.", found["error"]
+            )
+        elif found["expires"] and (days := days_left(datetime.fromisoformat(found["expires"]))) < WARN_DAYS:
+            when = "has expired" if days < 0 else f"expires in {days} {'day' if days == 1 else 'days'}"
+            yield _trouble(
+                f"The certificate of {section} {when}.",
+                "Have it renewed and put it in its place; the node takes it up by itself.",
+            )
 
 
 def _troubles(state: Form) -> Iterator[Form]:
@@ -229,12 +277,26 @@ def _troubles(state: Form) -> Iterator[Form]:
                 f"the oldest for {waited(destination['oldest_s'])}.",
                 f"{destination['last_error']} The node tries again by itself.",
             )
+    yield from _certificate_troubles(state["certificates"])
     if state["queue"]["parked"]:
         yield _trouble(
             f"Waiting for a person: {state['queue']['parked']} parked.",
             "Mend the cause given under Parked, then run cxr-node retry.",
         )
-    if state["disk"]["free_bytes"] < ROOM_WANTED_BYTES:
+    if state["quarantine"]["count"]:
+        last = state["quarantine"]["entries"][:1]
+        words = f" The last came from {last[0]['calling']}: {last[0]['reason']}." if last else ""
+        yield _trouble(
+            f"Instances were refused: {state['quarantine']['count']} are kept.{words}",
+            "Their sender was told; have it mended there and sent again. See cxr-node quarantine, and drop what is settled.",
+        )
+    if state["disk"]["short"]:
+        yield _trouble(
+            f"The disk of the spool is short of room: {mebibytes(state['disk']['free_bytes'])} left, "
+            f"{mebibytes(state['disk']['reserve_bytes'])} are kept for results. New images are refused.",
+            "Make room, or have studies forgotten sooner (spool.keep_days, spool.keep_gb). It then goes on by itself.",
+        )
+    elif state["disk"]["free_bytes"] < ROOM_WANTED_BYTES:
         yield _trouble(
             f"The disk of the spool has {state['disk']['free_bytes'] / 2**30:.1f} GiB left.",
             f"Make room, or move spool.folder: at least {ROOM_WANTED_BYTES >> 30} GiB are wanted.",

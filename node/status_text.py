@@ -32,6 +32,8 @@ def headline(snapshot: Form) -> str:
     missing = [f"{role} is {roles[role]['state']}" for role in ("receive", "work") if not roles[role]["running"]]
     if missing:
         return f"Not ready: {', '.join(missing)}."
+    if snapshot["disk"]["short"]:
+        return "Not ready: the disk is short of room."
     troubles = len(snapshot["troubles"])
     return f"Running. {troubles} to look at." if troubles else "Running. Nothing to do."
 
@@ -48,6 +50,17 @@ def waited(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def mebibytes(count: int) -> str:
+    """Return an amount of bytes as a person reads it.
+
+    Examples
+    --------
+    >>> mebibytes(12_300), mebibytes(700 << 20), mebibytes(5 << 30)
+    ('0.0 MiB', '700.0 MiB', '5.0 GiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 1 << 30 else f"{count / 2**20:.1f} MiB"
 
 
 def short(key: str) -> str:
@@ -105,6 +118,8 @@ def after(study: Form, iso: str) -> str:
     '+1.2 s'
     """
     seconds = (datetime.fromisoformat(iso) - datetime.fromisoformat(study["received"])).total_seconds()
+    if seconds < 0:
+        return "(the clock was set back)"
     return f"+{seconds:.1f} s" if seconds < 60 else f"+{waited(seconds)}"
 
 
@@ -125,6 +140,14 @@ def results(study: Form) -> dict[str, str]:
 def cut_offs(model: Form) -> str:
     """Return whose cut-offs hold, and what they are."""
     return f"Cut-offs of {model['cut_offs_of']}: {told(model['cut_offs'])}"
+
+
+def certificates(snapshot: Form) -> str:
+    """Return what goes by TLS, and until when its certificate holds."""
+    found = snapshot["certificates"]
+    return "TLS: " + ", ".join(
+        f"{each['section']} until {each['expires'][:10]}" if each["expires"] else each["section"] for each in found
+    )
 
 
 def where(role: Form) -> str:
@@ -151,9 +174,11 @@ def render(snapshot: Form) -> RenderableType:
         f"{snapshot['studies_held']} studies held",
         "no usable model" if model["error"] else f"{model['name']} {model['version']}, weights {model['weights']}",
         *([] if model["error"] else [cut_offs(model)]),
+        *([certificates(snapshot)] if snapshot["certificates"] else []),
         f"{snapshot['notice']}.",
     ]
-    tables = (_roles(snapshot), _troubles(snapshot), _destinations(snapshot), _parked(snapshot), _studies(snapshot))
+    parts = (_roles, _troubles, _destinations, _parked, _quarantine, _studies)
+    tables = [part(snapshot) for part in parts]
     title = f"CXR Triage Node {snapshot['version']}"
     return Group(Panel(Text("\n".join(facts)), title=title), *(table for table in tables if table.row_count))
 
@@ -197,6 +222,16 @@ def _parked(snapshot: Form) -> Table:
     for found in snapshot["parked"]:
         work = f"{found['verb']} {found['destination'] or ''}".strip()
         table.add_row(short(found["study"]), work, moment(found["at"]), Text(found["message"]))
+    return table
+
+
+def _quarantine(snapshot: Form) -> Table:
+    table = _table("Refused", "received (UTC)", "from", "what", "answered", "why", "size")
+    for entry in snapshot["quarantine"]["entries"]:
+        sender, size = f"{entry['calling']} at {entry['address']}", mebibytes(entry["bytes"])
+        table.add_row(
+            moment(entry["at"]), Text(sender), Text(entry["sop_class"]), entry["status"], Text(entry["reason"]), size
+        )
     return table
 
 

@@ -7,40 +7,49 @@ book has lost.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 
-from node import log
+from node import disk, ledger, log, watch
 from node.agenda import Task
-from node.config import Settings
+from node.config import BOOK, Settings
+from node.deliver import LONGEST_BACKOFF_S
 from node.errors import InferenceError, NodeError, TryAgain
+from node.full_disk import FullDisk
 from node.journey import Journey
+from node.ledger import DONE, LIVE
 
 # The clerk looks for new tasks, and each queue for work, this often (s). A look of a queue costs 1 to 3 ms of CPU.
 CLERK_EVERY_S = 0.010
 QUEUE_EVERY_S = 0.030
 RECONCILE_EVERY_S = 60.0
-# A full disk is looked at again this often (s); work goes on within half a minute of space returning.
+# A clock that was set by more than this (s) may have work wait for another day.
+CLOCK_SET_S = 5.0
+# Work that found the disk full all the same is done again after this (s), and so is the clerk's after any fault.
 ROOM_EVERY_S = 5.0
 # A study at which the worker alone has died this often is not read again: it may be what kills it.
 DEATHS_TO_PARK = 2
 
-LIVE = ("ENQUEUED", "DELAYED", "PENDING")
-
 _journey: Journey | None = None
+_full_disk: FullDisk | None = None
 
 
 def _at_hand() -> Journey:
     assert _journey is not None, "Desk.open comes first"
     return _journey
+
+
+def _wait_for_room(task: Task) -> None:
+    assert _full_disk is not None, "Desk.open comes first"
+    _full_disk.wait(verb=task.verb, study=task.study_key)
 
 
 def _guarded(task: Task, stage: Callable[[Task], Any]) -> Any:
@@ -54,26 +63,31 @@ def _guarded(task: Task, stage: Callable[[Task], Any]) -> Any:
     journey = _at_hand()
     try:
         try:
-            return _with_room(task, stage)
+            return _with_room(task, partial(stage, task))
         except TryAgain as error:
-            return journey.put_off(task, error)
+            return _with_room(task, partial(journey.put_off, task, error))
     except NodeError as error:
-        journey.set_aside(task, type(error).__name__, str(error))
+        trouble = type(error).__name__, str(error)
     # The one broad except of the node: a study that meets a fault nobody foresaw is parked, the next one is read.
     # The text of a foreign exception may hold a patient's data, so only its class is kept.
     except Exception as error:  # noqa: BLE001
         message = f"unexpected {type(error).__name__} while the study was {stage.__name__.strip('_')}"
-        journey.set_aside(task, type(error).__name__, f"{message}; please report it")
+        trouble = type(error).__name__, f"{message}; please report it"
+    _with_room(task, partial(journey.set_aside, task, *trouble))
     return False
 
 
-def _with_room(task: Task, stage: Callable[[Task], Any]) -> Any:
-    """Do a stage, and where the disk is full do it again once there is room: the clock acts next, nobody is parked."""
+def _with_room(task: Task, work: Callable[[], Any]) -> Any:
+    """Do some work once there is room, and where the disk fills up meanwhile do it again: nobody is parked for that.
+
+    Begun without room, a delivery would send its results each time before it finds that it cannot note them as sent.
+    """
     while True:
+        _wait_for_room(task)
         try:
-            return stage(task)
+            return work()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk.is_full(error):
                 raise
             log.alarm("disk.full", verb=task.verb, study=task.study_key, wait_s=ROOM_EVERY_S)
         time.sleep(ROOM_EVERY_S)
@@ -85,14 +99,19 @@ def _read(name: str) -> bool:
 
 
 def _read_alive(task: Task) -> None:
-    """Read a study unless reading it has killed the worker before: decoders and TensorFlow are native code."""
+    _alive(task, _at_hand().read, "read")
+
+
+def _alive(task: Task, stage: Callable[[Task], None], done: str) -> None:
+    """Do a stage unless the worker has hung or died at it before: TensorFlow and others are native code."""
     agenda = _at_hand().spool.agenda
     if agenda.claim(task, _supervisor()) >= DEATHS_TO_PARK:
         agenda.unclaim(task)
-        raise InferenceError(f"the worker died {DEATHS_TO_PARK} times while it read this study")
+        raise InferenceError(f"the worker hung or died {DEATHS_TO_PARK} times while this study was {done}")
     try:
-        _at_hand().read(task)
+        stage(task)
     finally:
+        watch.stop()
         agenda.unclaim(task)
 
 
@@ -103,7 +122,11 @@ def _supervisor() -> str:
 
 @DBOS.step(name="compose")
 def _compose(name: str) -> bool:
-    return _guarded(Task.parse(name), _at_hand().compose) is not False
+    return _guarded(Task.parse(name), _compose_alive) is not False
+
+
+def _compose_alive(task: Task) -> None:
+    _alive(task, _at_hand().compose, "composed")
 
 
 @DBOS.step(name="post")
@@ -179,13 +202,18 @@ class Desk:
         self._journey = journey
         self._agenda = journey.spool.agenda
         self._stopped = threading.Event()
+        self._full_disk = FullDisk(journey.spool.folder)
         self._clerk = threading.Thread(target=self._run, name="clerk", daemon=True)
 
     def open(self) -> None:
         """Open the book, take up what a stopped worker left, and begin to hand out work."""
-        global _journey
-        _journey = self._journey
-        DBOS(config=_dbos_config(self._journey.settings))
+        global _journey, _full_disk
+        _journey, _full_disk = self._journey, self._full_disk
+        self._full_disk.open()
+        settings = self._journey.settings
+        if not settings.database.url:
+            ledger.set_aside_if_damaged(settings.spool.folder / BOOK)
+        DBOS(config=_dbos_config(settings))
         DBOS.launch()
         log.withhold("dbos")
         DBOS.register_queue("read", worker_concurrency=1, polling_interval_sec=QUEUE_EVERY_S)
@@ -196,51 +224,78 @@ class Desk:
     def close(self) -> None:
         """Stop handing out work, and let the steps at work end."""
         self._stopped.set()
+        self._full_disk.stop_waiting()
         self._clerk.join()
         DBOS.destroy(workflow_completion_timeout_sec=10)
+        self._full_disk.close()
         for scu in self._journey.destinations.values():
             scu.close()
 
     def _run(self) -> None:
         rounds = round(RECONCILE_EVERY_S / CLERK_EVERY_S)
-        turn = 0
+        turn, clock_s = 0, _clock_s()
         while not self._stopped.wait(CLERK_EVERY_S):
-            if turn % rounds == 0:
-                self.reconcile()
-            turn += 1
-            for task in self._agenda.tasks("todo"):
-                _enqueue(task)
-                self._agenda.claimed(task)
+            was_set = abs(_clock_s() - clock_s) > CLOCK_SET_S
+            # Without the clerk nothing is read any more; what it did not come to do it finds again.
+            with log.Outlived("clerk.failed", wait_s=ROOM_EVERY_S) as look:
+                if turn % rounds == 0 or was_set:
+                    clock_s = _clock_s()
+                    self.reconcile()
+                    ledger.forget_done()
+                turn += 1
+                for task in self._agenda.tasks("todo"):
+                    _enqueue(task)
+                    self._agenda.claimed(task)
+            if look.failed:
+                self._stopped.wait(ROOM_EVERY_S)
 
     def reconcile(self) -> None:
         """Find work that the spool knows of and the book does not, and note it anew."""
-        for task in self._agenda.tasks("open"):
-            self._account_for(task)
+        tasks = self._agenda.tasks("open")
+        states = ledger.states((task.name for task in tasks), LONGEST_BACKOFF_S)
+        for task in tasks:
+            self._account_for(task, states.get(task.name))
         for name in self._journey.destinations:
-            for entry in self._journey.spool.outbox.open_deliveries(name):
-                if entry["next"] is not None and _state(entry["next"]) not in LIVE:
-                    self._agenda.note(_renewed(Task.parse(entry["next"])))
+            entries = self._journey.spool.outbox.open_deliveries(name)
+            due = [entry["next"] for entry in entries if entry["next"] is not None]
+            states = ledger.states(due, LONGEST_BACKOFF_S)
+            for task in (Task.parse(each) for each in due if states.get(each) not in LIVE):
+                if self._is_lost(task):
+                    self._agenda.note(_renewed(task))
 
-    def _account_for(self, task: Task) -> None:
+    def _is_lost(self, task: Task) -> bool:
+        """Look once more at a delivery that nobody seems to work on: much may have happened since they were listed."""
+        entry = self._journey.spool.outbox.delivery(task.destination, task.study_key, task.generation)
+        return (
+            entry is not None and entry["next"] == task.name and ledger.states([task.name]).get(task.name) not in LIVE
+        )
+
+    def _account_for(self, task: Task, state: str | None) -> None:
         """Judge a task that was handed over: it is live, lost, or beyond what the queue recovers."""
-        state = _state(task.name)
         if state is None:
             self._agenda.note(task)
-        elif state == "SUCCESS":
+        elif state == DONE:
+            if self._is_to_read(task):
+                self._agenda.note(_renewed(task))
             self._agenda.finished(task)
         elif state not in LIVE:
             self._journey.set_aside(task, "InferenceError", f"the queue gave this work up ({state})")
 
+    def _is_to_read(self, task: Task) -> bool:
+        """Tell whether a study that was read is to be read all the same: it was forgotten since, and sent again."""
+        spool, name = self._journey.spool, (task.study_key, task.generation)
+        is_unread = spool.generation_folder(*name).exists() and not spool.has_results(*name)
+        return task.verb == "read" and is_unread and task not in self._agenda.tasks("parked")
 
-def _state(workflow_id: str) -> str | None:
-    """Return the state of a workflow in the queue's book, None when the book does not know it."""
-    status = DBOS.get_workflow_status(workflow_id)
-    return status.status if status else None
+
+def _clock_s() -> float:
+    """Return what the time of day is ahead of a clock that nobody sets."""
+    return time.time() - time.monotonic()
 
 
 def _renewed(task: Task) -> Task:
     """Return the task under a name that the queue has not taken yet."""
-    while _state(task.name) is not None:
+    while ledger.states([task.name]):
         task = task.next
     return task
 

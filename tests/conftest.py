@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from node import log
+from node.rate import Rate
 from tests.peers import wait_until
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ def node(tmp_path: Path, quick_to_stop: None, all_threads_end: None) -> Iterator
 
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
-    """Undo what a test does to the log's settings: the stream it logs to is closed with it."""
+    """Undo what a test does to the log's settings, for the stream it logs to is closed with it, and hold no line against it."""
     before = structlog.get_config()
+    log._rate = Rate(log.WINDOW_S)
     yield
     structlog.configure(**before)
 

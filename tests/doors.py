@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node.config import Listen, Settings, Study
+from node.config import Listen, ListenTLS, Settings, Study
 from node.config import Spool as SpoolSection
 from node.receive import Receiver
 from node.spool import Spool
-from tests.peers import require_peer, wait_until
+from tests.peers import wait_until
 from tests.raw import Raw
 
 
@@ -35,8 +34,9 @@ class Door:
         return self.receiver.door()[name]
 
     def files(self) -> list[Path]:
-        """Every file of the spool."""
-        return [path for path in self.spool.folder.rglob("*") if path.is_file()]
+        """Every file of the spool, but for what is in quarantine."""
+        found = (path for path in self.spool.folder.rglob("*") if path.is_file())
+        return [path for path in found if path.parent.name != "quarantine"]
 
     def lives(self) -> bool:
         """Whether it answers a C-ECHO."""
@@ -52,35 +52,22 @@ class Door:
 def opened(
     folder: Path,
     limits: dict[str, Any] | None = None,
-    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    tls: tuple[ListenTLS, ssl.SSLContext] | None = None,
     **listen: Any,
 ) -> Iterator[Door]:
-    """Run a receiver on a spool folder and a free port; of TLS contexts, the server's and a client's."""
+    """Run a receiver on a spool folder and a free port; with TLS, by its files and a client's context."""
     settings = Settings(
-        listen=Listen(**{"port": 0} | listen),
+        listen=Listen(**{"port": 0, "tls": tls[0] if tls else False} | listen),
         spool=SpoolSection(folder=folder),
         study=Study(settle_s=0.05, quiet_s=0.3),
     )
     spool = Spool(folder)
-    receiver = Receiver(settings, spool, tls[0] if tls else None)
+    receiver = Receiver(settings, spool)
     receiver._limits = replace(receiver._limits, **(limits or {}))
     try:
         yield Door(receiver, spool, receiver.start(), tls[1] if tls else None)
     finally:
         receiver.stop()
-
-
-def contexts_of_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context with a certificate of its own making, and a client's that trusts it."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-nodes"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([require_peer("openssl"), "req", "-x509", *curve, *files, *subject], check=True, capture_output=True)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    client = ssl.create_default_context(cafile=str(certificate))
-    return server, client
 
 
 def threads() -> int:

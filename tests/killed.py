@@ -7,6 +7,7 @@ folder's story ran to its end.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from node.agenda import Task
 from node.spool import Kind, Spool
 
 CHANGES = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir"}
-WATCHED = {module.__file__ for module in (agenda, durable, outbox, spool)}
+WATCHED = {module.__file__ for module in (agenda, durable, outbox, shutil, spool)}
 IMAGES = {f"1.2.{number}": bytes([number]) * 1000 for number in range(1, 4)}
 STUDY = "1.2"
 RESULTS = {
@@ -64,7 +65,23 @@ def park_and_take_up(spool: Spool, done: Callable[[str], None]) -> None:
     done("taken up")
 
 
-STORIES = {story.__name__: story for story in (take_and_settle, write_results, park_and_take_up)}
+def forget(spool: Spool, done: Callable[[str], None]) -> None:
+    """A study that is through is forgotten, then one of its images comes again."""
+    spool.empty_trash()
+    spool.take(STUDY, "1.2.1", Kind.IMAGE, (b"an image",))
+    task = spool.settle(durable.key_of(STUDY))
+    assert task is not None
+    spool.write_results(task.study_key, task.generation, RESULTS)
+    spool.outbox.post("pacs", task.study_key, task.generation, {"state": "delivered"})
+    spool.agenda.finished(task)
+    done("delivered")
+    assert spool.forget(task.study_key, -1.0)
+    done("forgotten")
+    spool.take(STUDY, "1.2.1", Kind.IMAGE, (b"an image",))
+    done("taken")
+
+
+STORIES = {story.__name__: story for story in (take_and_settle, write_results, park_and_take_up, forget)}
 
 
 def run(story: str, folder: Path, lines: int) -> bool:

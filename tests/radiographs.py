@@ -89,7 +89,7 @@ def element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> byt
     """Encode an element by hand, Explicit VR Little Endian, with a length of its own where one is given."""
     length = len(value) if length is None else length
     head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr
-    if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR", b"OV"):
+    if vr in b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split():
         return head + struct.pack("<HL", 0, length) + value
     return head + struct.pack("<H", length) + value
 

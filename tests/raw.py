@@ -189,7 +189,7 @@ class Raw:
             for piece in pieces:
                 self.send(piece)
                 time.sleep(pause_s)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError):
             return True
         return False
 

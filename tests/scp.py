@@ -4,6 +4,7 @@ Also the smallest instances worth sending. Everything listens on a free port of 
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,6 +79,7 @@ def storage_scp(
     handlers: Sequence[tuple[Any, Callable[..., Any]]] = (),
     ae_title: str = "PACS",
     scu_roles: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
     **settings: Any,
 ) -> Iterator[StorageSCP]:
     """Run an SCP.
@@ -90,6 +92,8 @@ def storage_scp(
         Added to those that record; one for EVT_C_STORE takes its place.
     scu_roles : Sequence of str
         SOP classes for which a requestor may take the SCP's role, such as storage commitment for its reports.
+    tls : ssl.SSLContext, optional
+        Of a server.
     settings
         Attributes of the AE, such as ``require_called_aet=True``.
     """
@@ -105,7 +109,7 @@ def storage_scp(
         (evt.EVT_ESTABLISHED, lambda event: scp.associations.append(event.assoc)),
         (evt.EVT_RELEASED, lambda event: scp.released.set()),
     ]
-    server = entity.start_server((HOST, 0), block=False, evt_handlers=[*recording, *handlers])
+    server = entity.start_server((HOST, 0), block=False, evt_handlers=[*recording, *handlers], ssl_context=tls)
     scp.port = server.server_address[1]
     try:
         yield scp

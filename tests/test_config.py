@@ -102,7 +102,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(complaints):
     assert found == [
         "2: listen.ae_title: must be 1 to 16 printable ASCII characters without a backslash (an AE title, PS3.5 6.2)",
         "3: listen.prot: is not a key of this file. Known here: ae_title, host, port, callers, addresses,"
-        " associations, associations_per_caller.",
+        " associations, associations_per_caller, tls.",
         "4: listen.port: Input should be less than or equal to 65535",
         "6: study.settle_s: Input should be greater than or equal to 0",
         "9: report.heat_map: Input should be 'all', 'flagged' or 'off'",
@@ -159,7 +159,7 @@ def test_yaml_that_nests_without_end_is_refused(complaints):
 def test_an_alias_of_something_around_it_is_refused_and_not_followed(complaints):
     assert complaints("listen: &a [*a]\n") == [
         "1: listen: must be a section of keys. Known here: ae_title, host, port, callers, addresses, associations,"
-        " associations_per_caller."
+        " associations_per_caller, tls."
     ]
 
 
@@ -375,3 +375,11 @@ def test_whatever_the_file_holds_it_is_loaded_or_refused_line_by_line(file, valu
 def test_whatever_text_the_file_holds_it_is_loaded_or_refused_line_by_line(file, text):
     path = file(text)
     assert all(line.startswith(f"{path}:") for line in refusal(path).splitlines())
+
+
+def test_every_key_of_a_section_that_names_a_folder_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "node.yaml"
+    file.write_text("spool: {folder: here, reserve_mb: 7, keep_days: 0, keep_gb: 3, quarantine_mb: 5}\n")
+    kept = load(file).spool
+    assert kept.folder == tmp_path / "here"
+    assert (kept.reserve_mb, kept.keep_days, kept.keep_gb, kept.quarantine_mb) == (7, 0, 3, 5)

@@ -1,9 +1,12 @@
-"""What the container files promise: the package is whole, Orthanc sends it radiographs, nothing is open to others."""
+"""What the container files promise: a whole package, no rights, a read-only file system, and nothing open to others."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +18,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from node.config import Settings, load
-from tests.peers import HOST, Orthanc, require_peer, wait_until
+from tests.journeys.films import as_new_study, file_of
+from tests.peers import HOST, Orthanc, require_peer, storescu, wait_until
+from tests.running import RunningNode
 from tests.scp import EVERYTHING, UNCOMPRESSED, instance, picture, storage_scp
 
 DOCKER = Path(__file__).resolve().parents[1] / "docker"
@@ -103,12 +108,137 @@ def test_no_port_of_the_containers_is_open_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def _stages() -> list[list[str]]:
+    """Return the instructions of each stage of the Dockerfile, continuation lines joined."""
+    text = (DOCKER / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    starts = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
+    return [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
+
+
 def test_the_container_of_the_node_writes_to_its_volume_alone() -> None:
     node = _compose()["node"]
     settings = load(DOCKER / "node.yaml")
     assert node["read_only"] is True
     assert f"spool:{settings.spool.folder}" in node["volumes"]  # type: ignore[operator]
-    dockerfile = (DOCKER / "Dockerfile").read_text("utf-8")
-    assert f"VOLUME {settings.spool.folder}" in dockerfile
-    assert dockerfile.index("USER 10001") < dockerfile.index("ENTRYPOINT")
+    assert [str(volume).partition(":")[0] for volume in node["volumes"] if not str(volume).endswith(":ro")] == ["spool"]  # type: ignore[attr-defined]
+    (tmp,) = node["tmpfs"]  # type: ignore[misc]
+    assert re.fullmatch(r"/tmp:size=\d+m,.*noexec,nosuid,nodev", tmp)
+    assert f"VOLUME {settings.spool.folder}" in _stages()[-1]
     assert settings.model.bundle == Path("/") / Settings().model.bundle
+
+
+def test_the_container_of_the_node_has_no_rights_to_lose() -> None:
+    node, final = _compose()["node"], _stages()[-1]
+    assert node["cap_drop"] == ["ALL"]
+    assert "cap_add" not in node
+    assert "privileged" not in node
+    assert node["security_opt"] == ["no-new-privileges:true"]
+    assert node["ulimits"] == {"core": 0}
+    assert "USER 10001:10001" in final
+    assert node["user"] == "10001:10001"
+    # Nothing that root would do comes after.
+    assert {line.split()[0] for line in final[final.index("USER 10001:10001") + 1 :]} <= {
+        *("VOLUME", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT", "CMD")
+    }
+
+
+def test_the_image_holds_what_the_lock_file_names_by_digest_and_no_tool_to_install_more() -> None:
+    build, final = _stages()
+    installs = [line for line in build if " install " in line]
+    assert len(installs) == 2
+    assert "--require-hashes -r requirements.lock" in installs[0] and "--only-binary=:all:" in installs[0]
+    assert "--no-deps --no-build-isolation ." in installs[1]
+    assert any("venv --without-pip" in line for line in build)
+    assert not any(word in line for line in (*build, *final) for word in ("apt-get", "curl", "wget", "ADD "))
+    assert any("pip uninstall" in line for line in final)
+    copied = [line for line in final if line.startswith("COPY")]
+    assert [line.split()[1] for line in copied] == ["--from=build", "models", "docker/node.yaml"]
+
+
+def test_both_stages_have_one_base_that_can_be_given_by_its_digest() -> None:
+    text = (DOCKER / "Dockerfile").read_text("utf-8")
+    default = re.search(r"^ARG BASE=(python:3\.\d+-slim-\w+(?:@sha256:[0-9a-f]{64})?)$", text, re.MULTILINE)
+    assert default is not None
+    assert [stage[0].split()[1] for stage in _stages()] == ["${BASE}", "${BASE}"]
+    assert _compose()["node"]["build"]["args"]["BASE"] == f"${{CXR_BASE:-{default[1]}}}"  # type: ignore[index]
+
+
+def test_the_health_of_the_node_is_asked_of_the_port_it_serves() -> None:
+    (check,) = [line for line in _stages()[-1] if line.startswith("HEALTHCHECK")]
+    assert f"http://127.0.0.1:{Settings().web.port}/readyz" in check
+
+
+def test_what_the_containers_say_does_not_fill_the_disk() -> None:
+    for service in _compose().values():
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"])  # type: ignore[index]
+
+
+# Run as compose.yaml has it, as far as that goes without Docker: another user without any right, and a file system that
+# takes no write but to the spool. Folders that only root may enter are replaced by ones that lead to Python and the source.
+CONFINED = """
+set -eu
+work=$1 mnt=/mnt; shift
+mount --make-rprivate /
+mount --bind "$work" "$work"
+mount -t tmpfs tmpfs $mnt
+number=0
+for tree in "$BASE" "$REPOSITORY"; do
+    number=$((number + 1)); mkdir $mnt/$number; mount --bind "$tree" $mnt/$number
+done
+number=0
+for tree in "$BASE" "$REPOSITORY"; do
+    number=$((number + 1)); closed=$tree
+    while [ "$closed" != / ]; do
+        closed=$(dirname "$closed")
+        [ "$closed" = / ] || [ "$(($(stat -c %a "$closed") % 10 % 2))" = 1 ] || {
+            mount -t tmpfs -o mode=755 tmpfs "$closed"
+            mkdir -p "$tree"; mount --bind $mnt/$number "$tree"; mount -o remount,ro "$closed"; }
+    done
+    mount -o remount,ro,bind "$tree" 2>/dev/null || true
+done
+mount -o remount,ro,bind /
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs \\
+    env HOME=/nonexistent TMPDIR="$work/tmp" PYTHONDONTWRITEBYTECODE=1 "$@"
+"""
+
+
+class ConfinedNode(RunningNode):
+    """The node as another user, on a file system that is read-only but for its own folder."""
+
+    def command(self) -> list[str]:
+        script = ["unshare", "--mount", "sh", "-c", CONFINED, "sh", str(self.folder)]
+        trees = [f"BASE={sys.base_prefix}", f"REPOSITORY={DOCKER.parent}"]
+        return ["env", *trees, *script, *super().command()]
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can take rights away")
+def test_the_node_reads_and_delivers_without_rights_on_a_read_only_file_system(tmp_path: Path) -> None:
+    for program in ("unshare", "setpriv", "storescu"):
+        require_peer(program)
+    with tempfile.TemporaryDirectory(prefix="cxr-node-") as name, storage_scp(EVERYTHING, ae_title="PACS") as pacs:
+        folder = Path(name)
+        for each in (folder, folder / "tmp"):
+            each.mkdir(exist_ok=True)
+            os.chown(each, 65534, 65534)
+        settings = {"audit": {"file": "audit.log"}}
+        to_pacs = {"name": "pacs", "ae_title": "PACS", "host": HOST, "port": pacs.port}
+        with ConfinedNode(folder, [to_pacs], settings) as node:
+            assert node.process is not None
+            status = Path(f"/proc/{node.process.pid}/status").read_text()
+            assert re.search(r"^Uid:\t65534\t65534\t65534\t65534$", status, re.MULTILINE)
+            assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE) and re.search(
+                r"^CapBnd:\t0+$", status, re.MULTILINE
+            )
+            assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
+            mounts = Path(f"/proc/{node.process.pid}/mounts").read_text().splitlines()
+            assert [line.split()[3].split(",")[0] for line in mounts if line.split()[1] == "/"][-1] == "ro"
+            node.wait_until_working()
+            film = as_new_study("01-normal-adult")
+            assert storescu(node.port, [file_of(film, tmp_path)]).returncode == 0
+            node.wait_until_delivered(film.StudyInstanceUID)
+        assert len(pacs.received) == 2
+        assert {path.stat().st_uid for path in folder.rglob("*")} - {0} == {65534}
+        assert (folder / "audit.log").read_text("utf-8").count("110104") == 2

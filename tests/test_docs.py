@@ -20,7 +20,14 @@ from node.config import Destination, Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config" / "node.yaml"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/design.md",
+    "docs/operation.md",
+    "docs/conformance.md",
+)
 PROGRAMS = {"cxr-node": node.cli.app, "cxr-train": training.cli.app}
 # What a first start needs in place of the default: somewhere to send results to.
 EXAMPLES = {"destinations"}

@@ -8,12 +8,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from node import log
-from node.door import tally
 from node.door.file_head import file_head
 from node.door.limits import Limits
 from node.door.sink import InstanceFile
-from node.door.tally import Hush
 from node.door.verdict import Violation
 from node.durable import NewFile
 from node.errors import OutOfResources
@@ -106,22 +103,3 @@ def test_the_head_is_the_one_that_pydicom_writes_but_for_its_version(uid):
     assert length == b"\2\0\0\0UL\4\0" + (len(head) - 144).to_bytes(4, "little")
     assert head[144:] == expected.getvalue()
     assert dcmread(io.BytesIO(head)).file_meta.MediaStorageSOPInstanceUID == uid
-
-
-# What is said of it
-
-
-def test_of_alarms_that_repeat_themselves_some_are_said_and_the_rest_counted(monkeypatch):
-    now, said = [0.0], []
-    monkeypatch.setattr(tally.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(log, "alarm", lambda name, **fields: said.append((name, fields)))
-    hush = Hush()
-    for _ in range(100):
-        hush.alarm("a.happened", "one", reason="x")
-    assert said == [("a.happened", {"reason": "x"})] * 20
-    hush.alarm("a.happened", "another", reason="y")
-    assert len(said) == 21
-    now[0] += 61
-    hush.alarm("a.happened", "one", reason="x")
-    hush.alarm("a.happened", "one", reason="x")
-    assert said[21:] == [("a.happened", {"reason": "x", "count": 80}), ("a.happened", {"reason": "x"})]

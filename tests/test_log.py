@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from node import log
+from node.errors import ConfigError
 from tests.radiographs import PATIENT
 
 SECRET = PATIENT["PatientName"]
@@ -24,13 +25,14 @@ HERE = Path(__file__).resolve().parents[1]
 def lines(monkeypatch):
     """Open the log of a role; gives the lines written so far, as JSON."""
     stream = io.StringIO()
-    root, hooks = logging.root.handlers[:], (sys.excepthook, threading.excepthook)
+    root, hooks = logging.root.handlers[:], (sys.excepthook, threading.excepthook, sys.unraisablehook)
     with warnings.catch_warnings(), monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         log.open_log("receive")
         yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     logging.root.handlers = root
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.raiseExceptions = True
     structlog.reset_defaults()
     for name in ("dbos", "pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.NOTSET)
@@ -204,3 +206,137 @@ def test_what_goes_well_or_is_to_end_the_process_is_not_outlived(lines):
         with pytest.raises(end), log.Outlived("door.failed"):
             raise end
     assert lines() == []
+
+
+# A flood fills no disk
+
+
+def test_of_a_flood_of_events_some_are_written_and_the_rest_counted(lines, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("node.rate.time.monotonic", lambda: now[0])
+    for _ in range(log.ALARMS + 5):
+        log.alarm("study.postponed", study="abc", destination="pacs")
+    log.alarm("study.postponed", destination="other")
+    assert len(lines()) == log.ALARMS + 1
+    now[0] = 61.0
+    log.event("study.read")
+    told, read = lines()[-2:]
+    assert (told["event"], told["level"], told["held"], told["reason"], told["count"]) == (
+        "lines.held_back",
+        "warning",
+        "study.postponed",
+        "pacs",
+        5,
+    )
+    assert read["event"] == "study.read"
+
+
+def test_what_peers_can_repeat_is_written_less_often_and_by_kind(lines):
+    for _ in range(10 * log.REPEATED):
+        log.repeated("association.rejected", "called AE title not recognized", calling="X", address="::1")
+    log.repeated("association.rejected", "calling AE title not recognized", calling="X", address="::1")
+    assert len(lines()) == log.REPEATED + 1
+    log.tell_held_back(at_once=True)
+    assert lines()[-1]["count"] == 9 * log.REPEATED
+    assert lines()[-1]["reason"] == "called AE title not recognized"
+
+
+def test_a_library_that_logs_without_end_is_held_back_too(lines):
+    for _ in range(1000):
+        logging.getLogger("pydicom").error(SECRET)
+    assert len(lines()) == log.REPEATED
+
+
+def test_a_value_without_end_is_cut(lines):
+    log.alarm("task.parked", error="x" * 1_000_000)
+    assert len(lines()[0]["error"]) < 1100
+
+
+def test_a_log_that_takes_no_line_stops_nothing_and_tells_later_how_many_were_lost(monkeypatch):
+    written, told, full = [], [], [True]
+    monkeypatch.setattr(log, "alarm", lambda name, **fields: told.append((name, fields)))
+
+    def write(line):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        written.append(line)
+
+    lines = log._Lines(write)
+    lines.info("one")
+    lines.warning("two")
+    full[0] = False
+    lines.info("three")
+    assert written == ["three\n"]
+    assert told == [("lines.lost", {"count": 2})]
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_start(tmp_path, monkeypatch):
+    monkeypatch.setenv(log.FILE, str(tmp_path / "missing" / "node.log"))
+    with pytest.raises(ConfigError, match=r"node\.log cannot be written .* CXR_NODE_LOG"):
+        log.open_log("receive")
+
+
+def test_a_file_is_private_and_rolled_over(tmp_path, monkeypatch, lines):
+    monkeypatch.setenv(log.FILE, str(tmp_path / "node.log"))
+    monkeypatch.setattr(log, "FILE_BYTES", 2_000)
+    log.open_log("receive")
+    for _ in range(100):
+        log.event("instance.stored", study="x" * 32)
+    files = [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert len(files) > 1
+    assert all(path.stat().st_size <= 2_000 and path.stat().st_mode & 0o777 == 0o600 for path in files)
+    assert sum(len(path.read_text().splitlines()) for path in files) == 100
+    assert lines() == []
+
+
+# What else prints what a process holds
+
+
+def test_an_exception_in_a_finalizer_is_named_and_neither_it_nor_its_object_is_quoted():
+    written, status = run(
+        "class Held:\n"
+        f"    def __repr__(self): return {SECRET!r}\n"
+        f"    def __del__(self): raise ValueError({SECRET!r})\n"
+        "held = Held()\ndel held"
+    )
+    (line,) = written.splitlines()
+    assert json.loads(line)["event"] == "exception.ignored"
+    assert json.loads(line)["error"] == "ValueError"
+    assert (SECRET in written, status) == (False, 0)
+
+
+def test_a_handler_that_fails_does_not_print_the_record_it_failed_at():
+    written, _ = run(
+        "import logging\n"
+        "class Broken(logging.StreamHandler):\n"
+        "    def format(self, record): raise ValueError\n"
+        "logging.getLogger('anything').addHandler(Broken())\n"
+        f"logging.getLogger('anything').error({SECRET!r})"
+    )
+    assert SECRET not in written
+    assert "library.logged" in written
+
+
+def test_handlers_that_libraries_brought_along_are_taken_away_together():
+    written, _ = run(
+        "import logging\n"
+        "logging.getLogger('absl').addHandler(logging.StreamHandler())\n"
+        "log.withhold_all()\n"
+        f"logging.getLogger('absl').error({SECRET!r})"
+    )
+    (line,) = written.splitlines()
+    assert json.loads(line)["logger"] == "absl"
+    assert SECRET not in written
+
+
+def test_a_process_that_crashes_leaves_no_core_and_its_last_words_hold_no_value():
+    written, status = run(
+        "import faulthandler, os, resource\n"
+        "faulthandler.enable()\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE), file=__import__('sys').stderr, flush=True)\n"
+        f"def work(name): os.abort()\nwork({SECRET!r})"
+    )
+    assert status == -6
+    assert written.startswith(("(1, 1)", "(0, 0)"))
+    assert "Fatal Python error: Aborted" in written
+    assert SECRET not in written

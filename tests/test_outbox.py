@@ -101,6 +101,8 @@ def test_a_delivery_that_is_closed_while_they_are_listed_is_left_out(outbox):
 
 
 def test_a_commitment_is_kept_until_it_has_been_acted_on(outbox, files):
+    outbox.expect_commitment(TRANSACTION)
+    assert outbox.commitment(TRANSACTION) is None
     outbox.write_commitment(CommitmentResult(TRANSACTION, ("1.2", "1.3"), (("1.4", failure_reason(0x0112)),)))
     answer = outbox.commitment(TRANSACTION)
     assert answer["committed"] == ["1.2", "1.3"]
@@ -118,7 +120,13 @@ def test_a_commitment_that_nobody_reported_is_none(outbox):
     assert outbox.commitment(TRANSACTION) is None
 
 
+def test_a_commitment_that_nobody_waits_for_is_not_kept(outbox, files):
+    assert outbox.write_commitment(CommitmentResult(TRANSACTION, ("1.2",), ())) is False
+    assert files() == set()
+
+
 def test_a_commitment_reported_twice_is_the_later_one(outbox):
+    outbox.expect_commitment(TRANSACTION)
     outbox.write_commitment(CommitmentResult(TRANSACTION, (), ()))
     outbox.write_commitment(CommitmentResult(TRANSACTION, ("1.2",), ()))
     assert outbox.commitment(TRANSACTION)["committed"] == ["1.2"]
@@ -126,6 +134,7 @@ def test_a_commitment_reported_twice_is_the_later_one(outbox):
 
 @pytest.mark.parametrize("transaction", ["../../../etc/passwd", "1.2/3", "x" * 300, "", "."])
 def test_a_transaction_of_any_name_stays_in_its_folder(outbox, tmp_path, transaction):
+    outbox.expect_commitment(transaction)
     outbox.write_commitment(CommitmentResult(transaction, ("1.2",), ()))
     assert outbox.commitment(transaction)["committed"] == ["1.2"]
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
@@ -136,6 +145,7 @@ def test_a_transaction_of_any_name_stays_in_its_folder(outbox, tmp_path, transac
 def test_nobody_else_may_look(outbox, tmp_path):
     post(outbox, "waiting")
     post(outbox, "delivered", "other")
+    outbox.expect_commitment(TRANSACTION)
     outbox.write_commitment(CommitmentResult(TRANSACTION, (), ()))
     paths = list((tmp_path / "spool").rglob("*"))
     assert len(paths) > 5

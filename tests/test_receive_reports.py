@@ -60,19 +60,26 @@ def report(node, information, event_type=1, roles=True):
         return status.Status
 
 
-def test_a_pacs_that_does_not_negotiate_its_role_is_heard_too(node):
-    assert report(node, event_information(), roles=False) == 0x0000
-    assert node.spool.outbox.commitment("2.25.9")["committed"] == ["1.2"]
+@pytest.fixture
+def asked(node):
+    """A node that waits for a report on this transaction."""
+    node.spool.outbox.expect_commitment("2.25.9")
+    return node
 
 
-def test_a_commitment_that_a_pacs_reports_is_kept(node):
-    assert report(node, event_information(committed=("1.2", "1.3"))) == 0x0000
-    assert node.spool.outbox.commitment("2.25.9") == {"committed": ["1.2", "1.3"], "failed": []}
+def test_a_pacs_that_does_not_negotiate_its_role_is_heard_too(asked):
+    assert report(asked, event_information(), roles=False) == 0x0000
+    assert asked.spool.outbox.commitment("2.25.9")["committed"] == ["1.2"]
 
 
-def test_failures_are_kept_with_their_reasons(node):
-    assert report(node, event_information(failed=("1.4",)), event_type=2) == 0x0000
-    ((instance, status, _),) = node.spool.outbox.commitment("2.25.9")["failed"]
+def test_a_commitment_that_a_pacs_reports_is_kept(asked):
+    assert report(asked, event_information(committed=("1.2", "1.3"))) == 0x0000
+    assert asked.spool.outbox.commitment("2.25.9") == {"committed": ["1.2", "1.3"], "failed": []}
+
+
+def test_failures_are_kept_with_their_reasons(asked):
+    assert report(asked, event_information(failed=("1.4",)), event_type=2) == 0x0000
+    ((instance, status, _),) = asked.spool.outbox.commitment("2.25.9")["failed"]
     assert (instance, "0112" in status) == ("1.4", True)
 
 
@@ -80,6 +87,12 @@ def test_failures_are_kept_with_their_reasons(node):
 @pytest.mark.parametrize(("uid", "event_type", "status"), [("2.25.9", 9, 0x0113), ("evil/../uid", 1, 0x0115)])
 def test_a_report_of_nothing_that_was_asked_is_refused_and_not_kept(node, uid, event_type, status):
     assert report(node, event_information(uid), event_type) == status
+    assert list((node.spool.folder / "commitments").iterdir()) == []
+
+
+def test_a_report_that_nobody_waits_for_is_heard_and_not_kept(node):
+    """It came twice, or late, or by mistake; a refusal would have the peer report it over and over."""
+    assert [report(node, event_information(f"2.25.{number}")) for number in range(3)] == [0x0000] * 3
     assert list((node.spool.folder / "commitments").iterdir()) == []
 
 

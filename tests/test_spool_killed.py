@@ -93,6 +93,30 @@ def test_results_of_a_worker_killed_anywhere_are_all_there_or_none(killed_at_eve
     assert whole > 1
 
 
+def test_a_study_is_whole_or_forgotten_wherever_the_receiver_is_killed(killed_at_every_line):
+    seen = set()
+    for folder, done in killed_at_every_line(killed.forget):
+        spool, study_key = recover(folder), key_of(killed.STUDY)
+        spool.empty_trash()
+        assert not list(spool.trash.iterdir())
+        if "delivered" not in done:
+            continue
+        held = spool.study_folder(study_key)
+        assert (
+            "forgotten" in done
+            or spool.studies() == []
+            or set(RESULTS) <= {path.split("/results/")[-1] for path in files(held)}
+        )
+        assert "taken" not in done or len(list(held.glob("*.dcm"))) == 1
+        seen.add((bool(done), spool.studies() == []))
+        spool.take(killed.STUDY, "1.2.1", Kind.IMAGE, (b"an image",))
+        spool.settle(study_key)
+        tasks = {task for state in STATES for task in spool.agenda.tasks(state)}
+        results = [spool.has_results(study_key, generation.name) for generation in spool.generations(study_key)]
+        assert len(results) == 1 and bool(tasks) != results[0], "read anew, or held with its results"
+    assert seen == {(True, True), (True, False)}
+
+
 def test_work_that_was_parked_or_taken_up_by_a_killed_process_is_never_lost(killed_at_every_line):
     for folder, done in killed_at_every_line(killed.park_and_take_up):
         spool = Spool(folder)

@@ -1,11 +1,13 @@
 """The supervisor's bookkeeping: whom it starts, how long it waits, whom it gives up."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from node import service
 from node.config import Settings
 from node.config import Spool as SpoolSection
-from node.service import EXIT_CONFIG, LONGEST_PAUSE_S, STEADY_AFTER_S, RoleError, Supervisor
+from node.service import EXIT_CONFIG, LONGEST_PAUSE_S, SILENT_FOR_S, STEADY_AFTER_S, RoleError, Supervisor
 
 
 class Child:
@@ -42,6 +44,10 @@ def supervisor(tmp_path, monkeypatch):
         def Process(target, args, name):  # noqa: N802
             assert (target, args[1]) == (service.run_role, name)
             return Child(done, name)
+
+        @staticmethod
+        def Value(kind, value, lock):  # noqa: N802
+            return SimpleNamespace(value=value)
 
     supervisor._context = Context
     return supervisor, done
@@ -109,6 +115,21 @@ def test_a_role_that_needs_a_person_is_not_started_again(supervisor):
         supervisor.look_after()
     supervisor.stop()
     assert done.count("start work") == 1
+
+
+def test_a_role_whose_main_thread_falls_silent_is_killed_once_and_one_that_starts_is_not(supervisor, monkeypatch):
+    supervisor, done = supervisor
+    clock = [1000.0]
+    monkeypatch.setattr(service.time, "monotonic", lambda: clock[0])
+    supervisor.start()
+    supervisor._pulses["receive"].value = clock[0]
+    clock[0] += SILENT_FOR_S + 1
+    supervisor._pulses["web"].value = clock[0] - SILENT_FOR_S
+    supervisor.look_after()
+    assert supervisor._due == {}
+    supervisor.look_after()
+    assert [act for act in done if act.startswith("kill")] == ["kill receive"]
+    assert list(supervisor._due) == ["receive"]
 
 
 def test_a_stopped_supervisor_starts_nothing_that_was_due(supervisor, monkeypatch):

@@ -167,17 +167,20 @@ def test_a_deflated_data_set_is_whole_only_to_its_last_byte():
 def test_nothing_at_all_is_no_data_set_nor_is_padding_alone():
     assert refused(b"") == "the data set is empty"
     assert "cut short" in refused(b"\0")
+    for count in (8, 100):
+        assert "group below 0008" in refused(bytes(count))
 
 
 # Padding
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 511, 5000])
 @pytest.mark.parametrize("transfer_syntax_uid", UNCOMPRESSED, ids=lambda uid: uid.name)
-def test_one_zero_byte_at_the_end_is_taken_for_padding(transfer_syntax_uid):
-    passes(encoded(radiograph(), transfer_syntax_uid) + b"\0", transfer_syntax_uid)
+def test_zeros_at_the_end_are_taken_for_padding(transfer_syntax_uid, count):
+    passes(encoded(radiograph(), transfer_syntax_uid) + bytes(count), transfer_syntax_uid)
 
 
-@pytest.mark.parametrize("tail", [b"\1", b" ", b"\0\0", b"\0\0\0\0\0\0\0"])
+@pytest.mark.parametrize("tail", [b"\1", b" ", b"\0\1", bytes(8) + b"\1", bytes(5000) + b"\1", bytes(4104) + b"\1\0"])
 def test_any_other_byte_at_the_end_is_not(tail):
     refused(encoded(radiograph()) + tail)
 

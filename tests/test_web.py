@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from node.config import Settings, Web
+from node.config import Spool as SpoolSection
 from node.errors import ConfigError, Reason
+from node.quarantine import Quarantine
 from node.study import Triage
 from node.web.server import StatusServer
 from tests.filled import PATIENT, FilledSpool, role, settings_for
@@ -99,6 +101,47 @@ def test_the_node_is_alive_while_it_answers_and_ready_while_it_receives_and_work
     with role(settings.spool.folder, "receive", port=11112), role(settings.spool.folder, "work", device="cpu"):
         assert page.get("/readyz").status_code == 200
     assert page.get("/healthz").status_code == 200
+
+
+def test_a_node_whose_disk_is_short_of_room_is_alive_and_not_ready(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, spool=SpoolSection(folder=tmp_path / "spool", reserve_mb=1_000_000))
+    FilledSpool(settings.spool.folder)
+    server = StatusServer(settings)
+    with (
+        role(
+            settings.spool.folder,
+            "receive",
+            host="127.0.0.1",
+            port=11112,
+            tally={"refused": {"0xA700": 2}, "forgotten": 3},
+        ),
+        role(settings.spool.folder, "work", device="cpu"),
+        httpx.Client(base_url=f"http://127.0.0.1:{server.start()}", trust_env=False) as page,
+    ):
+        answer = page.get("/readyz")
+        assert (answer.status_code, answer.text.splitlines()[-1]) == (503, "the disk is short of room")
+        assert page.get("/healthz").status_code == 200
+        html, told = page.get("/").text, metrics(page)
+        assert "Not ready: the disk is short of room." in html
+        assert "New images are refused." in html
+        assert told["cxr_node_spool_reserve_bytes"] == 1_000_000 << 20 > told["cxr_node_spool_free_bytes"]
+        assert told['cxr_node_instances_refused_total{status="0xA700"}'] == 2
+        assert told["cxr_node_studies_forgotten_total"] == 3
+    server.stop()
+
+
+def test_what_was_refused_is_on_the_page_and_in_the_metrics(
+    settings: Settings, filled: FilledSpool, page: httpx.Client
+) -> None:
+    file = filled.spool.incoming()
+    file.write(bytes(3 << 20))
+    kept = Quarantine(settings.spool.folder / "quarantine", 64 << 20)
+    kept.keep(file, 3 << 20, "<PACS>", "10.1.2.3", "CT Image Storage", "0xC210", "the data set is empty")
+    file.discard()
+    words = " ".join(Outline(page.get("/").text).words)
+    assert "<PACS> 10.1.2.3 CT Image Storage 0xC210 the data set is empty 3.0 MiB" in words
+    told = metrics(page)
+    assert (told["cxr_node_quarantine_instances"], told["cxr_node_quarantine_bytes"]) == (1, 3 << 20)
 
 
 def test_the_page_says_first_that_it_is_not_for_diagnosis(page: httpx.Client) -> None:

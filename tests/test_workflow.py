@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import sqlalchemy
 
-from node import workflow
+from node import full_disk, ledger, workflow
 from node.agenda import Task
 from node.config import Destination, Settings
 from node.config import Spool as SpoolSection
 from node.errors import InferenceError, Parked, TryAgain
+from node.full_disk import FullDisk
 from node.journey import Follow, Journey
 from node.spool import Spool
 from tests.peers import wait_until
+from tests.spools import KEY, take
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +112,19 @@ def test_a_task_noted_twice_is_done_once(start: Start) -> None:
     assert journey.seen.count("read - 1") == 1
 
 
+def test_a_study_that_was_forgotten_and_comes_again_is_read_though_the_book_has_its_task(start: Start) -> None:
+    desk, journey = start()
+    take(journey.spool)
+    task = journey.spool.settle(KEY)
+    assert task is not None
+    wait_until(lambda: "compose - 1" in journey.seen and idle(journey))
+    journey.spool.agenda.note(task)  # as its second settling does
+    wait_until(lambda: not journey.spool.agenda.tasks("todo"))
+    desk.reconcile()
+    wait_until(lambda: "read - 2" in journey.seen and idle(journey))
+    assert journey.seen.count("read - 1") == 1
+
+
 def test_a_delivery_that_fails_is_tried_again_and_delays_no_other(start: Start) -> None:
     def deliver(task: Task) -> None:
         if task.destination == "far" and task.attempt < 3:
@@ -186,6 +205,58 @@ def test_a_full_disk_parks_nothing_and_work_goes_on_once_there_is_room(
     assert journey.spool.agenda.tasks("parked") == []
 
 
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Give an event; while it is set, SQLite's files do not grow."""
+    full = threading.Event()
+
+    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        if full.is_set() and statement.startswith(("INSERT", "UPDATE")):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    monkeypatch.setattr(full_disk, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(FullDisk, "_has_room", lambda _: not full.is_set())
+    sqlalchemy.event.listen(sqlalchemy.Engine, "do_execute", do_execute)
+    yield full
+    sqlalchemy.event.remove(sqlalchemy.Engine, "do_execute", do_execute)
+
+
+def test_a_book_on_a_full_disk_loses_no_step_and_goes_on_once_there_is_room(
+    start: Start, full: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms: list[str] = []
+    monkeypatch.setattr("node.full_disk.log.alarm", lambda name, **_: alarms.append(name))
+    _, journey = start(read=lambda _: full.set())
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: "disk.full" in alarms)
+    journey.spool.agenda.note(replace(READ, generation="c" * 16))  # the clerk meets it as well
+    time.sleep(0.5)
+    assert journey.seen == ["read - 1"]
+    full.clear()
+    journey.script["read"] = lambda _: None
+    wait_until(lambda: len(journey.seen) == 8 and idle(journey))
+    assert journey.seen.count("read - 1") == 2, "each of both once"
+    assert journey.spool.agenda.tasks("parked") == []
+
+
+def test_a_fault_of_the_clerk_does_not_end_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "ROOM_EVERY_S", 0.05)
+    desk, journey = start()
+    with monkeypatch.context() as patch:
+        failed = threading.Event()
+
+        def fail(*_: Any) -> None:
+            failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(desk._agenda, "claimed", fail)
+        journey.spool.agenda.note(READ)
+        wait_until(failed.is_set)
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+
+
 def test_a_commitment_is_looked_for_until_it_is_there(start: Start) -> None:
     def deliver(task: Task) -> Follow | None:
         return Follow(replace(task, verb="confirm"), 0.05) if task.destination == "near" else None
@@ -221,6 +292,15 @@ def test_a_study_at_which_the_worker_died_twice_is_parked(start: Start) -> None:
     assert "read - 1" not in journey.seen
 
 
+def test_a_study_whose_composing_kills_the_worker_twice_is_parked_too(start: Start) -> None:
+    _, journey = start()
+    for _ in range(2):
+        journey.spool.agenda.claim(READ, workflow._supervisor())
+    assert workflow._compose(READ.name) is False
+    assert "died 2 times while this study was composed" in journey.spool.agenda.reason(READ)["message"]
+    assert journey.seen == []
+
+
 def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start: Start) -> None:
     _, journey = start()
     for run in range(5):
@@ -228,3 +308,68 @@ def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start:
     journey.spool.agenda.note(READ)
     wait_until(lambda: "compose - 1" in journey.seen)
     assert journey.spool.agenda.tasks("parked") == []
+
+
+def test_a_wait_that_a_clock_set_back_made_a_day_long_is_let_go(start: Start) -> None:
+    desk, journey = start()
+    waiting = replace(READ, verb="deliver", destination="near", attempt=2)
+    entry = {"state": "waiting", "next": waiting.name, "failures": 1, "waited_s": 2.0, "attempt": 2, "looks": 0}
+    journey.spool.outbox.post("near", STUDY, GENERATION, entry)
+    workflow._enqueue(waiting, 86_400.0)
+    soon = replace(waiting, destination="far")
+    journey.spool.outbox.post("far", STUDY, GENERATION, entry | {"next": soon.name})
+    workflow._enqueue(soon, 600.0)
+    desk.reconcile()
+    wait_until(lambda: "deliver near 2" in journey.seen)
+    assert ledger.states([soon.name]) == {soon.name: "DELAYED"}, "as long as the longest backoff is no reason"
+
+
+def test_a_clock_that_is_set_has_the_clerk_look_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, _ = start()
+    looks: list[float] = []
+    monkeypatch.setattr(desk, "reconcile", lambda: looks.append(0.0))
+    ahead_s = [workflow._clock_s()]
+    monkeypatch.setattr(workflow, "_clock_s", lambda: ahead_s[0])
+    threading.Event().wait(0.2)
+    before = len(looks)
+    ahead_s[0] -= 1  # no clock is exact
+    threading.Event().wait(0.2)
+    assert len(looks) == before
+    ahead_s[0] -= 3600
+    wait_until(lambda: len(looks) == before + 1)
+
+
+def test_what_is_done_leaves_the_book_which_does_not_grow(start: Start, tmp_path: Path) -> None:
+    _, journey = start()
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    names = [READ.name, *(replace(READ, verb="deliver", destination=name).name for name in ("near", "far"))]
+    wait_until(lambda: ledger.states(names) == dict.fromkeys(names, ledger.DONE))
+    assert ledger.forget_done() == 0, "not before an hour has passed"
+    assert ledger.forget_done(kept_s=-60) == 3
+    assert ledger.states([READ.name]) == {}
+    with contextlib.closing(sqlite3.connect(tmp_path / "queue.sqlite")) as book:
+        tables = [name for (name,) in book.execute("select name from sqlite_master where type = 'table'")]
+        held = {name: book.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
+    of_workflows = {name: count for name, count in held.items() if name.startswith(("workflow_", "operation_"))}
+    assert len(of_workflows) > 2
+    assert set(of_workflows.values()) == {0}
+
+
+def test_a_damaged_book_is_set_aside_and_no_work_is_lost(start: Start, tmp_path: Path) -> None:
+    book = tmp_path / "queue.sqlite"
+    book.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 100)
+    lost = Spool(tmp_path).agenda
+    lost.note(READ)
+    lost.claimed(READ)
+    _, journey = start()
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    assert (tmp_path / "queue.sqlite.damaged").exists()
+    assert not ledger.set_aside_if_damaged(book), "a whole one stays where it is"
+    assert not ledger.set_aside_if_damaged(tmp_path / "absent")
+
+
+def test_a_book_that_cannot_be_opened_is_no_damaged_one(tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite").mkdir()
+    assert not ledger.set_aside_if_damaged(tmp_path / "queue.sqlite")
+    assert (tmp_path / "queue.sqlite").is_dir()

@@ -12,6 +12,9 @@ from node.door import request
 from node.door.limits import Limits
 from node.door.request import AssociationRequest
 
+# RFC 8446 5.1: the type of the record that begins every handshake; an A-ASSOCIATE-RQ begins with 01H (PS3.8 9.3.2).
+_HANDSHAKE_RECORD = b"\x16"
+
 
 class Stage(Enum):
     """How far a connection has come."""
@@ -24,6 +27,10 @@ class Stage(Enum):
 
 class Gone(OSError):
     """The peer has closed the connection."""
+
+
+class NoTLS(OSError):
+    """The peer does not begin with a TLS handshake."""
 
 
 class Arrival:
@@ -70,6 +77,7 @@ class Arrival:
             self.stage = Stage.HANDSHAKE
         self.deadline_s = time.monotonic() + limits.request_s
         self.awaits = selectors.EVENT_READ
+        self._greeted = False
         self._received, self._wanted = bytearray(), request.HEADER_BYTES
         self._drained = 0
 
@@ -85,14 +93,13 @@ class Arrival:
         ------
         Violation
             When it is no request for an association.
-        OSError
+        Gone, NoTLS, OSError
             When the peer has gone, or there is no handshake with it.
         """
         self.awaits = selectors.EVENT_READ
         try:
             if self.stage is Stage.HANDSHAKE:
-                self.connection.do_handshake()  # type: ignore[attr-defined]  # of an ssl.SSLSocket
-                self.stage = Stage.REQUEST
+                self._shake_hands()
             while len(self._received) < self._wanted:
                 self._read()
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -102,6 +109,23 @@ class Arrival:
             return False
         self.asked = AssociationRequest.decode(self._received)
         return True
+
+    def _shake_hands(self) -> None:
+        if not self._greeted:  # by the first byte, for a plain request is no business of OpenSSL's
+            if self._first_byte() != _HANDSHAKE_RECORD:
+                raise NoTLS
+            self._greeted = True
+        self.connection.do_handshake()  # type: ignore[attr-defined]  # of an ssl.SSLSocket
+        self.stage = Stage.REQUEST
+
+    def _first_byte(self) -> bytes:
+        try:
+            first = socket.socket.recv(self.connection, 1, socket.MSG_PEEK)
+        except ConnectionError:
+            raise Gone from None
+        if not first:
+            raise Gone
+        return first
 
     def _read(self) -> None:
         part = self.connection.recv(self._wanted - len(self._received))
@@ -126,17 +150,32 @@ class Arrival:
         OSError
             When it cannot be sent.
         """
+        self._leave()
+        self.connection.send(last_word)
+
+    def say_no_more(self) -> None:
+        """Leave it at the alert by which OpenSSL has ended the handshake; it is not to be lost to a TCP reset either.
+
+        Raises
+        ------
+        OSError
+            When the peer has gone.
+        """
+        self._leave()
+        socket.socket.shutdown(self.connection, socket.SHUT_WR)
+
+    def _leave(self) -> None:
         self.stage, self.awaits = Stage.LEAVING, selectors.EVENT_READ
         self.deadline_s = time.monotonic() + self._limits.linger_s
-        self.connection.send(last_word)
 
     def drain(self) -> bool:
         """Read and drop what still comes; tell whether the peer is still there, and not too talkative."""
         try:
-            while part := self.connection.recv(65_536):
+            # Of TLS as it comes: who is not listened to is not decrypted.
+            while part := socket.socket.recv(self.connection, 65_536):
                 self._drained += len(part)
                 if self._drained > self._limits.drained_bytes:
                     return False
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except BlockingIOError:
             return True
         return False

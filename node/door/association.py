@@ -105,8 +105,8 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
 
     def give_up(self) -> None:
         """Leave nothing behind where its thread could not be started."""
-        self.dul.release()
         self._server.room.leave(self)
+        self.dul.release()
 
     def ring(self) -> None:
         """Have its thread look what there is to do."""

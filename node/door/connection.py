@@ -19,6 +19,7 @@ from pynetdicom.transport import AssociationSocket
 from node.door.bell import Bell
 from node.door.limits import Limits
 from node.door.verdict import UNRECOGNIZED_PDU, Violation
+from node.tls.contexts import close_notify
 
 HEADER_BYTES = 6
 # A buffer of this many PDUs of the longest kind that came. With one, images of 10 MB cost a sixth more CPU time, for each
@@ -165,6 +166,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
 
     def _shutdown_socket(self) -> None:
         # Upstream leaves a socket open whose shutdown fails.
+        close_notify(self.socket)
         self.cut()
         with contextlib.suppress(OSError, AttributeError):
             self.socket.close()

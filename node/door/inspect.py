@@ -15,7 +15,11 @@ STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 MANUFACTURER, MODEL_NAME = 0x00080070, 0x00081090
 SAMPLES, PHOTOMETRIC, FRAMES = 0x00280002, 0x00280004, 0x00280008
 ROWS, COLUMNS, BITS = 0x00280010, 0x00280011, 0x00280100
-_IDENTITY = (SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, MANUFACTURER, MODEL_NAME)
+PATIENT_ID = 0x00100020
+_IDENTITY = (
+    *(SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, PATIENT_ID),
+    *(MANUFACTURER, MODEL_NAME),
+)
 WANTED = frozenset((*_IDENTITY, SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS))
 
 
@@ -24,6 +28,7 @@ class Inspected:
     """What the receiver needs to know of an instance, all of it checked."""
 
     study_instance_uid: str
+    patient_id: str
     manufacturer: str
     model_name: str
 
@@ -67,7 +72,12 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str, sop_class_uid: s
         if not re.fullmatch(r"[0-9.]{1,64}", structure.text(tag)):
             raise DataSetMismatch(f"{name} UID is missing or malformed")
     _check_pixel_data(structure, UID(transfer_syntax_uid).is_encapsulated)
-    return Inspected(structure.text(STUDY_INSTANCE_UID), structure.text(MANUFACTURER), structure.text(MODEL_NAME))
+    return Inspected(
+        structure.text(STUDY_INSTANCE_UID),
+        structure.text(PATIENT_ID),
+        structure.text(MANUFACTURER),
+        structure.text(MODEL_NAME),
+    )
 
 
 def _check_pixel_data(structure: Structure, encapsulated: bool) -> None:

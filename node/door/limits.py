@@ -24,7 +24,7 @@ class Limits:
     request_s: float = 10.0
     # 128 presentation contexts of 45 transfer syntaxes, which is all the Standard has, come to some 170 kB.
     request_bytes: int = 256 << 10
-    # Connections that have not asked yet. Each costs a descriptor and about a kilobyte.
+    # Connections that have not asked yet. Each costs a descriptor and about a kilobyte; in a TLS handshake, 42 kB (measured).
     arrivals: int = 512
     arrivals_per_address: int = 256
     # A request that finds no place waits this long for one before it is rejected; it costs no thread.

@@ -22,7 +22,7 @@ from pynetdicom.transport import AssociationServer
 
 from node import log
 from node.door import verdict
-from node.door.arrival import Arrival, Gone, Stage
+from node.door.arrival import Arrival, Gone, NoTLS, Stage
 from node.door.arrivals import Arrivals
 from node.door.association import AcceptedAssociation
 from node.door.bell import Bell
@@ -32,6 +32,8 @@ from node.door.messages import OpenSink
 from node.door.room import Room
 from node.door.tally import Tally
 from node.door.verdict import Violation
+from node.tls import failures
+from node.tls.contexts import Credentials
 
 # Connections that are accepted before others are looked at again.
 ACCEPTED_A_TURN = 64
@@ -55,6 +57,10 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         Opens a sink for the data set of a C-STORE.
     on_ended : callable
         Told each association that has ended, on its own thread.
+    tls : Credentials or None
+        Of the port; connections are then encrypted from their first byte, by what the files hold when they come.
+    is_short : callable
+        Tells whether the disk is short of room: who would bring instances is then rejected for now.
 
     Attributes
     ----------
@@ -71,12 +77,14 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         callers: Callers,
         open_sink: OpenSink,
         on_ended: Callable[[Any], None],
+        tls: Credentials | None = None,
+        is_short: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
         limits = replace(limits, arrivals=_arrivals_allowed(limits))
         self.limits, self.open_sink = limits, open_sink
-        self._callers, self._on_ended = callers, on_ended
-        self.tally = Tally()
+        self._callers, self._on_ended, self._is_short = callers, on_ended, is_short
+        self.tally, self._tls = Tally(), tls
         self.room = Room(limits, callers.knows_any, self.tally.evicted)
         self._arrivals = Arrivals(limits)
         self._stopping, self._look_due_s = False, 0.0
@@ -160,7 +168,7 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
     def _welcome(self, connection: socket.socket, address: str) -> None:
         self._make_way(self._arrivals.too_many(address))
         try:
-            arrival = Arrival(connection, address, self.limits, self.ssl_context)
+            arrival = Arrival(connection, address, self.limits, self._tls.context() if self._tls else None)
         except OSError:  # the peer has gone already
             connection.close()
             return
@@ -182,23 +190,30 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
             elif arrival.stage is Stage.WAITING:
                 self._drop(arrival)  # it has gone, or speaks before it is answered
             elif arrival.read_request():
+                self._listen_to(arrival)
                 self._decide(arrival)
             else:
-                self._selector.modify(arrival.connection, arrival.awaits, arrival)
+                self._listen_to(arrival)
         except Violation as violation:
             self.tally.violated(arrival.address, "", violation.reason)
             self._say(arrival, violation.pdu())
         except Gone:  # a monitor that only connects, say
             self._drop(arrival)
-        except OSError:
-            if arrival.stage is Stage.HANDSHAKE:
-                self.tally.cut(arrival.address, "failed TLS handshake")
+        except NoTLS:
+            self.tally.unproven(arrival.address, "no TLS")
             self._drop(arrival)
+        except OSError as failure:
+            if arrival.stage is Stage.HANDSHAKE:
+                self._refuse_handshake(arrival, failure)
+            else:
+                self._drop(arrival)
 
     def _decide(self, arrival: Arrival) -> None:
         """Hand over a connection whose request is whole, have it wait for a place, or reject it."""
         peer = self._callers.peer(arrival.asked, arrival.address)
         rejection = self._callers.rejection(arrival.asked, arrival.address)
+        if rejection is None and arrival.asked.brings_instances and self._is_short():
+            rejection = verdict.NO_ROOM
         if rejection is None:
             if self.room.has_place(peer):
                 self._hand_over(arrival, peer)
@@ -219,15 +234,28 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
             self.tally.rejected(peer, verdict.TEMPORARY_CONGESTION.reason)
             with contextlib.suppress(OSError):
                 arrival.say(verdict.TEMPORARY_CONGESTION.pdu())
-            arrival.connection.close()
             if association:
                 association.give_up()
+            arrival.connection.close()
+
+    def _refuse_handshake(self, arrival: Arrival, failure: OSError) -> None:
+        self.tally.unproven(arrival.address, failures.of_caller(failure))
+        try:
+            arrival.say_no_more()
+            self._listen_to(arrival)
+        except OSError:
+            self._drop(arrival)
 
     def _say(self, arrival: Arrival, last_word: bytes) -> None:
         try:
             arrival.say(last_word)
+            self._listen_to(arrival)
         except OSError:
             self._drop(arrival)
+
+    def _listen_to(self, arrival: Arrival) -> None:
+        """Wait for what the connection awaits now: a handshake may have waited to write."""
+        self._selector.modify(arrival.connection, arrival.awaits, arrival)
 
     def _forget(self, arrival: Arrival) -> None:
         self._arrivals.remove(arrival)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNIZED_PDU, Violation
+from node.storage_classes import STORAGE_CLASSES
 
 HEADER_BYTES = 6
 A_ASSOCIATE_RQ, LAST_PDU_TYPE = 1, 7
@@ -92,6 +93,11 @@ class AssociationRequest:
                 request._take(kind, value)
             request._check()
         return request
+
+    @property
+    def brings_instances(self) -> bool:
+        """Whether it proposes to store any: a C-ECHO by itself does not, nor does the report of a storage commitment."""
+        return any(context.abstract_syntax in STORAGE_CLASSES for context in self.contexts)
 
     def encode(self) -> bytes:
         """Write the request anew, as version 1."""

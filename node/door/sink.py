@@ -10,6 +10,9 @@ from node.door.verdict import Violation
 from node.durable import NewFile
 from node.errors import OutOfResources, ReceiveError
 
+# How many bytes are written until the room is asked for again: associations together overrun the reserve by little.
+LOOK_EVERY_BYTES = 1 << 20
+
 
 class Sink(Protocol):
     """Takes the bytes of one data set."""
@@ -34,13 +37,17 @@ class InstanceFile:
     head : bytes
         Preamble, prefix and File Meta Information.
     limits : Limits
+    is_short : callable
+        Tells whether only the room is left that instances may not take.
     """
 
-    def __init__(self, begin: Callable[[], NewFile], head: bytes, limits: Limits) -> None:
-        self._limits, self._head_bytes = limits, len(head)
+    def __init__(
+        self, begin: Callable[[], NewFile], head: bytes, limits: Limits, is_short: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._limits, self._head_bytes, self._is_short = limits, len(head), is_short
         self._file: NewFile | None = None
         self._refusal: ReceiveError | None = None
-        self.size = 0
+        self.size, self._look_at_bytes = 0, LOOK_EVERY_BYTES
         try:
             self._file = begin()
             self._file.write(head)
@@ -65,6 +72,11 @@ class InstanceFile:
         if self._refusal:
             return
         try:
+            if self.size > self._look_at_bytes:
+                self._look_at_bytes = self.size + LOOK_EVERY_BYTES
+                if self._is_short():
+                    self._refuse(OutOfResources.reserved())
+                    return
             self.file().write(data)
         except OSError as error:
             self._refuse(OutOfResources.on(error))

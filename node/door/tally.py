@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
-from node import log
+from node import audit, log
+from node.door import verdict
 from node.door.callers import Peer
 
-# So many lines in so many seconds of each event and reason; more of them say nothing new, and fill the disk.
-LINES, WINDOW_S = 20, 60.0
-
-
-@dataclass(slots=True)
-class _Window:
-    begun_s: float
-    logged: int = 0
-    withheld: int = 0
+# Rejections for who the caller is; the others are for what it speaks, or want of a place.
+_FOR_WHO_IT_IS = {verdict.CALLED_AE_TITLE.reason, verdict.CALLING_AE_TITLE.reason}
 
 
 class Hush:
-    """Logs alarms, and of those that repeat themselves only so many a minute; safe to use from many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._windows: dict[tuple[str, str], _Window] = {}
+    """Logs alarms that peers can set off as often as they like: of each kind so many a minute, the rest counted."""
 
     def alarm(self, name: str, kind: str, **fields: Any) -> None:
-        """Log an alarm, or withhold it; the first of the next minute tells in ``count`` how many were.
-
-        Parameters
-        ----------
-        name : str
-            The event.
-        kind : str
-            One of few: alarms of one name and kind count together.
-        **fields
-            As of `node.log.alarm`.
-        """
-        with self._lock:
-            window = self._windows.setdefault((name, kind), _Window(time.monotonic()))
-            withheld = 0
-            if time.monotonic() - window.begun_s > WINDOW_S:
-                withheld = window.withheld
-                self._windows[name, kind] = window = _Window(time.monotonic())
-            window.logged += 1
-            if window.logged > LINES:
-                window.withheld += 1
-                return
-        log.alarm(name, **fields, **({"count": withheld} if withheld else {}))
+        """Log an alarm, or count it: see `node.log.repeated`."""
+        log.repeated(name, kind, **fields)
 
 
 class Tally:
@@ -68,10 +36,17 @@ class Tally:
         self._count("cut", reason)
         self._hush.alarm("connection.cut", reason, address=address, reason=reason)
 
+    def unproven(self, address: str, reason: str) -> None:
+        """Note a connection that was closed because its TLS handshake failed."""
+        self.cut(address, reason)
+        audit.turned_away(address, "", reason)
+
     def rejected(self, peer: Peer, reason: str) -> None:
         """Note a request that was rejected."""
         self._count("rejected", reason)
         self._hush.alarm("association.rejected", reason, calling=peer.calling, address=peer.address, reason=reason)
+        if reason in _FOR_WHO_IT_IS:
+            audit.turned_away(peer.address, peer.calling, reason)
 
     def violated(self, address: str, calling: str, reason: str) -> None:
         """Note a peer that broke the protocol or a limit, and was aborted."""

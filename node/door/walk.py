@@ -31,10 +31,13 @@ from node.errors import CannotUnderstand
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
+# Float, double and integer pixels. Who reads a header alone stops at the first of them.
+PIXELS = frozenset((0x7FE00008, 0x7FE00009, PIXEL_DATA))
 
 # PS3.5 Table 7.1-1 and 7.1-2: VRs with a 32-bit length; every other known VR has a 16-bit one.
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+BINARY_VRS = frozenset(b"AT FD FL OB OD OF OL OV OW SL SQ SS SV UL US UV".split())
 SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 
 # Real CR and DX headers nest at most 6 deep and hold some 200 elements; pydicom's recursion ends at about 249.
@@ -60,6 +63,8 @@ class Structure:
     ----------
     values : dict of int to bytes
         Raw values of the wanted tags of the top level.
+    vrs : dict of int to bytes
+        The value representations they came with; UN in Implicit VR.
     native_length : int or None
         Bytes of native pixel data.
     fragments : int or None
@@ -69,12 +74,15 @@ class Structure:
     """
 
     values: dict[int, bytes] = field(default_factory=dict)
+    vrs: dict[int, bytes] = field(default_factory=dict)
     native_length: int | None = None
     fragments: int | None = None
     big_endian: bool = False
 
     def text(self, tag: int) -> str:
-        """Return a value as text without padding; empty when absent."""
+        """Return a value as text without padding; empty when absent, and under a VR that is read as something else."""
+        if self.vrs.get(tag) in BINARY_VRS:
+            return ""
         return self.values.get(tag, b"").decode("latin-1").strip("\0 ")
 
     def number(self, tag: int, default: int = 0) -> int:
@@ -93,7 +101,8 @@ def walk(data: bytes | bytearray | memoryview | mmap, transfer_syntax_uid: str, 
     transfer_syntax_uid : str
         Its transfer syntax.
     wanted : frozenset of int
-        Tags of the top level whose raw values are kept (values above 1024 bytes are kept empty).
+        Tags of the top level whose raw values are kept (values above 1024 bytes are kept empty). None of them may be
+        stated twice and differently.
 
     Returns
     -------
@@ -180,6 +189,7 @@ class _Walker:
         self._view, self._wanted = view, wanted
         self._levels = [_Level(False, len(view), implicit)]
         self._elements = 0
+        self._pixels_passed = False
         self._found = Structure(big_endian=big_endian)
         self.at = 0
 
@@ -203,8 +213,12 @@ class _Walker:
         return not self._at_padding()
 
     def _at_padding(self) -> bool:
-        """Tell the one zero byte that DCMTK adds where an odd value ends the data set."""
-        return len(self._levels) == 1 and 0 < self.at == len(self._view) - 1 and self._view[self.at] == 0
+        """Tell zeros to the end: DCMTK adds one where an odd value ends the data set, some archives fill up blocks."""
+        if len(self._levels) > 1 or self.at == 0 or any(self._view[self.at : self.at + 8]):
+            return False
+        return not any(
+            self._view[at : at + 4096].tobytes().strip(b"\0") for at in range(self.at, len(self._view), 4096)
+        )
 
     def _count(self) -> None:
         self._elements += 1
@@ -224,15 +238,23 @@ class _Walker:
     def _element(self, tag: int) -> None:
         if self._levels[-1].is_sequence:
             raise CannotUnderstand(f"a sequence without an item at byte {self.at}")
-        if tag >> 16 < 8 and len(self._levels) == 1:
-            raise CannotUnderstand(f"a group below 0008 in the data set at byte {self.at}")
+        if len(self._levels) == 1:
+            self._check_place(tag)
         vr, length = self._header(tag)
         if tag == PIXEL_DATA and length == UNDEFINED_LENGTH:
             self._fragments()
         elif vr == b"SQ" or length == UNDEFINED_LENGTH:
             self._sequence(vr, length)
         else:
-            self._value(tag, length)
+            self._value(tag, vr, length)
+
+    def _check_place(self, tag: int) -> None:
+        """Refuse what must not stand in a data set, or not here: elsewhere order is forgiven."""
+        if tag >> 16 < 8:
+            raise CannotUnderstand(f"a group below 0008 in the data set at byte {self.at}")
+        if self._pixels_passed and (tag < min(PIXELS) or tag == PIXEL_DATA):
+            raise CannotUnderstand(f"an attribute behind the pixel data at byte {self.at}")
+        self._pixels_passed |= tag in PIXELS
 
     def _header(self, tag: int) -> tuple[bytes, int]:
         """Read the VR and the length (PS3.5 7.1.2, 7.1.3) and step to the value."""
@@ -244,7 +266,8 @@ class _Walker:
         if vr in SHORT_VRS:
             self.at += 8
             return vr, self._short(self._view, at + 6)[0]
-        if vr in LONG_VRS or (vr.isalpha() and vr.isupper()):  # PS3.5 6.2.2: VRs to come have a 32-bit length
+        # VRs to come have a 32-bit length, too (PS3.5 6.2.2), but who reads the data set would take it for one of 16 bits.
+        if vr in LONG_VRS:
             self.at += 12
             return vr, self._long(self._view, at + 8)[0]
         raise CannotUnderstand(f"no value representation at byte {at}")
@@ -269,14 +292,20 @@ class _Walker:
             raise CannotUnderstand(f"a value overruns its place at byte {self.at}")
         return end
 
-    def _value(self, tag: int, length: int) -> None:
+    def _value(self, tag: int, vr: bytes, length: int) -> None:
         end = self._end_of(length)
         if len(self._levels) == 1:
             if tag == PIXEL_DATA:
                 self._found.native_length = length
             elif tag in self._wanted:
-                self._found.values[tag] = bytes(self._view[self.at : end]) if length <= VALUE_LIMIT_BYTES else b""
+                self._keep(tag, vr, bytes(self._view[self.at : end]) if length <= VALUE_LIMIT_BYTES else b"")
         self.at = end
+
+    def _keep(self, tag: int, vr: bytes, value: bytes) -> None:
+        """Keep a wanted value. One that is stated twice and differently lets each reader see another instance."""
+        if self._found.values.setdefault(tag, value) != value:
+            raise CannotUnderstand(f"an attribute is stated again and differently at byte {self.at}")
+        self._found.vrs[tag] = vr
 
     def _fragments(self) -> None:
         """Step over encapsulated pixel data (PS3.5 A.4)."""

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from node.attributes import items, text
 from node.errors import Reason, ReportError
-from node.report.identity import raw_value
+from node.report.identity import is_da, raw_value
 from node.report.source import StudySource
 from node.storage_classes import is_image
 from node.study import ImageReading, Prediction, StudyReading, Triage
@@ -203,8 +203,23 @@ def _require_one_study(films: list[Film]) -> None:
         _uid(film.header, "SeriesInstanceUID")
     if len({_uid(film.header, "StudyInstanceUID") for film in films}) > 1:
         raise ReportError("the instances carry different Study Instance UIDs")
-    if len({raw_value(film.header, "PatientID") for film in films if film.prediction}) > 1:
+    if not _agree_on_the_patient([film.header for film in films]):
         raise ReportError("the images of one study carry different Patient IDs; a person must find out whose they are")
+
+
+def _agree_on_the_patient(headers: Sequence[Dataset]) -> bool:
+    """Tell whether instances are of one patient, those that were not read included: a report names them as evidence.
+
+    A name alone decides only where there is no Patient ID, for names are corrected and written in many ways. The issuer
+    and the birth date may be missing, not differ.
+    """
+    if len({raw_value(header, "PatientID").strip() for header in headers}) > 1:
+        return False
+    stated = ["IssuerOfPatientID"] if any(raw_value(header, "PatientID") for header in headers) else ["PatientName"]
+    births = {raw_value(header, "PatientBirthDate").decode("latin-1").strip() for header in headers}
+    return len({birth for birth in births if is_da(birth)}) < 2 and all(
+        len({raw_value(header, keyword).strip() for header in headers} - {b""}) < 2 for keyword in stated
+    )
 
 
 def _uid(header: Dataset, keyword: str) -> str:

@@ -53,7 +53,7 @@ class Context:
     identity: Identity
 
     def uid(self, kind: str, *about: str) -> str:
-        """Return the UID of a result: the same for the same films, model, settings and software, and only then.
+        """Return the UID of a result: the same for one reading, by one model, settings and software, and only then.
 
         Parameters
         ----------
@@ -69,7 +69,9 @@ class Context:
         films = sorted(film.sop_instance_uid for film in self.study.films)
         options = self.options
         looks = (options.ae_title, options.device, options.language, options.config_digest, str(options.jpeg))
-        return (*films, self.study.reading.model.weights_sha256, __version__, *looks)
+        # A study that was forgotten and comes again is read anew, perhaps with other content; the times differ anyway.
+        reading = self.study.reading
+        return (*films, reading.model.weights_sha256, reading.times.started.isoformat(), __version__, *looks)
 
     @property
     def model_uid(self) -> str:

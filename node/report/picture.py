@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from node.explain import on_film
+from node.prints import shown
 from node.report import answer, warned
 from node.report.canvas import Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
@@ -23,9 +24,7 @@ from node.report.header import Context
 from node.report.words import Words, cut_off_percent, moment, percent, words
 from node.study import FloatArray, Prediction, Triage
 
-# Pixels. At a film height of 1024 the large answer reads in a thumbnail, and a side still fits two on a 2 Mpx screen.
-FILM_HEIGHT = 1024
-FILM_WIDEST = 1536
+# Pixels.
 FILM_AREA_LOWEST = 512
 STRIP_HEIGHT = 430
 STRIP_NARROWEST = 1640
@@ -138,7 +137,7 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
 
 def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
     assert film.prediction is not None
-    gray = _scaled(plane)
+    gray = shown(plane)
     colored, strongest = overlay(gray, film.prediction.heat_map)
     stands_out = strongest >= VISIBLE_ALPHA
     area = max(gray.shape[0], FILM_AREA_LOWEST)
@@ -146,8 +145,8 @@ def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
     unit = min(max(width / DESIGN_WIDTH, 1), LARGEST_UNIT)
     shown_words, typeface = _writing(context.words)
     canvas = Canvas(width, area + round(STRIP_HEIGHT * unit), BACKGROUND, typeface)
-    shown = replace(context, words=shown_words)
-    sheet = _Sheet(canvas, shown, film, film.prediction, area, unit, stands_out)
+    worded = replace(context, words=shown_words)
+    sheet = _Sheet(canvas, worded, film, film.prediction, area, unit, stands_out)
     plain = np.repeat(gray[..., None], 3, axis=2)
     _films(sheet, plain, colored if stands_out else plain)
     _banner(sheet, right=int(width * 0.36))
@@ -166,17 +165,6 @@ def _writing(wanted: Words) -> tuple[Words, Typeface]:
     latin = typeface_for("")
     assert latin is not None
     return words("en"), latin
-
-
-def _scaled(plane: FloatArray) -> RGB:
-    """Return the film at the size it is shown at, 8 bit."""
-    rows, columns = plane.shape
-    scale = min(FILM_HEIGHT / rows, FILM_WIDEST / columns)
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(plane, size, interpolation=interpolation)
-    gray: RGB = np.round(np.clip(resized, 0, 1) * 255).astype(np.uint8)
-    return gray
 
 
 def _films(sheet: _Sheet, plain: RGB, colored: RGB) -> None:

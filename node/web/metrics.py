@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -19,6 +20,7 @@ from node.recent import Form, changed_at
 from node.spool import Spool
 from node.status import OPEN_STATES, snapshot
 from node.study import Triage
+from node.tls.certificates import days_left
 
 # A folder that changed within this time is looked at again: its time stamp is coarser than a new generation is quick.
 QUIET_S = 60.0
@@ -67,6 +69,12 @@ class _SpoolCollector(Collector):
         ages = {found["name"]: found["oldest_s"] or 0.0 for found in state["destinations"]}
         yield _gauge("oldest_delivery_seconds", "Age of the oldest open delivery.", "destination", ages)
         yield GaugeMetricFamily("cxr_node_spool_free_bytes", "Room on the spool's disk.", state["disk"]["free_bytes"])
+        reserve = "Room on it that is kept for results; with less than that left, new images are refused."
+        yield GaugeMetricFamily("cxr_node_spool_reserve_bytes", reserve, state["disk"]["reserve_bytes"])
+        yield from _refused(state)
+        until = {each["section"]: each["expires"] for each in state["certificates"] if each["expires"]}
+        left = {section: days_left(datetime.fromisoformat(moment)) for section, moment in until.items()}
+        yield _gauge("certificate_days_left", "Days until a certificate of the node's expires.", "section", left)
 
 
 def _node(state: Form) -> Metric:
@@ -99,6 +107,23 @@ def _door(door: Form | None) -> Iterator[Metric]:
             family.add_metric((how, reason), count)
     family.add_metric(("evicted", "silent"), door["evicted"])
     yield family
+
+
+def _refused(state: Form) -> Iterator[Metric]:
+    """Yield what was refused and is kept; and what the receiver counted, as it said some seconds ago."""
+    kept = state["quarantine"]
+    yield GaugeMetricFamily("cxr_node_quarantine_instances", "Refused instances that are kept.", kept["count"])
+    yield GaugeMetricFamily("cxr_node_quarantine_bytes", "Room that they take.", kept["bytes"])
+    tally = state["roles"]["receive"].get("tally")
+    if not tally:
+        return
+    family = CounterMetricFamily("cxr_node_instances_refused", "Instances refused, by status.", labels=("status",))
+    for status, count in tally["refused"].items():
+        family.add_metric((status,), count)
+    yield family
+    yield CounterMetricFamily(
+        "cxr_node_studies_forgotten", "Studies deleted from the spool as their time was up.", tally["forgotten"]
+    )
 
 
 def _deliveries(state: Form, delivered: Counter[str]) -> Metric:

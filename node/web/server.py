@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from node import status_text
 from node.config import Settings
 from node.errors import ConfigError, NodeError
-from node.status import is_ready, roles, snapshot
+from node.status import is_ready, roles, room_of, snapshot
 from node.web.metrics import Metrics
 
 # A page that is being answered while the node stops gets this long (s).
@@ -116,9 +116,11 @@ def _application(settings: Settings) -> Starlette:
         return PlainTextResponse("alive\n")
 
     def say_ready(request: Request) -> Response:
-        found = roles(settings.spool.folder)
+        found, room = roles(settings.spool.folder), room_of(settings)
         words = "".join(f"{role} is {found[role]['state']}\n" for role in found)
-        return PlainTextResponse(words, 200 if is_ready(found) else 503)
+        if room["short"]:
+            words += "the disk is short of room\n"
+        return PlainTextResponse(words, 200 if is_ready(found, room) else 503)
 
     def show_metrics(request: Request) -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from node.archive import Archive
 from node.durable import key_of
+from tests.acceptor import Acceptor
 from tests.journeys.films import as_new_study, file_of
 from tests.peers import HOST, Orthanc, StoreSCP, free_port, require_peer, storescu, wait_until
 from tests.running import AE_TITLE, RunningNode, cxr_node
+from tests.scp import raw_server
 from tests.validators import dciodvfy_errors
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
@@ -37,6 +40,30 @@ def test_one_pacs_that_is_down_delays_no_other_and_gets_its_results_when_it_is_b
                 for film in films:
                     node.wait_until_delivered(film.StudyInstanceUID, "away")
                 assert len(back.instances) == len(up.instances) == 6
+
+
+def accept(connection: socket.socket) -> None:
+    Acceptor(connection).accept()
+
+
+def test_two_pacs_that_hang_delay_no_other(tmp_path: Path) -> None:
+    """One takes the connection and says nothing, one accepts the association and never answers a C-STORE."""
+    with (
+        Archive(tmp_path / "up", "UP") as up,
+        raw_server(lambda connection: None) as mute,
+        raw_server(accept) as deaf,
+    ):
+        hanging = [destination("mute", "MUTE", mute), destination("deaf", "DEAF", deaf)]
+        with RunningNode(tmp_path / "node", [*hanging, destination("up", "UP", up.port)]) as node:
+            node.wait_until_working()
+            for _ in range(3):
+                film = as_new_study("01-normal-adult")
+                assert storescu(node.port, [file_of(film, tmp_path)]).returncode == 0
+                # Either hangs for 30 s at each attempt; reading and delivering a study takes one or two.
+                node.wait_until_delivered(film.StudyInstanceUID, "up", within_s=25)
+                assert not any(node.delivered(film.StudyInstanceUID, each) for each in ("mute", "deaf"))
+            assert len(up.instances) == 6
+            assert node.events("task.parked") == []
 
 
 def test_a_pacs_that_does_not_know_the_node_is_named_and_retry_delivers_once_it_does(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Installs the programs that the node is tested against: Orthanc, DCMTK, PixelMed's SR validator and strace.
+# Installs the programs that the node is tested against: Orthanc, DCMTK, PixelMed's SR validator, rsyslog and strace.
 # Where they cannot be installed the tests that need them are skipped and say so; with CI=true that is an error.
 set -eu
 
-PACKAGES="orthanc orthanc-dicomweb dcmtk pixelmed-apps default-jre-headless strace"
+PACKAGES="orthanc orthanc-dicomweb dcmtk pixelmed-apps default-jre-headless strace rsyslog rsyslog-gnutls"
 
 # Files, not commands: Debian keeps /usr/sbin off the PATH of ordinary users.
 all_here() {
     for file in /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/storescu \
-        /usr/share/java/pixelmed.jar /usr/bin/java /usr/bin/strace; do
+        /usr/share/java/pixelmed.jar /usr/bin/java /usr/bin/strace /usr/sbin/rsyslogd; do
         [ -e "$file" ] || return 1
     done
 }
@@ -23,7 +23,7 @@ without_services() {
     fi
     "$@"
     if [ -d /run/systemd/system ]; then
-        $as_root systemctl disable --quiet orthanc
+        $as_root systemctl disable --quiet orthanc rsyslog
     fi
 }
 

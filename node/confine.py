@@ -1,0 +1,49 @@
+"""What the kernel holds a process to, whatever native code in it does: memory, files, core dumps, its parent's life."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+_MIB = 1 << 20
+_OPEN_FILES = 32
+
+
+def harden() -> None:
+    """Forbid this process what it has no need of: core dumps, which hold films, writing to files, more rights, many files."""
+    _lower(resource.RLIMIT_CORE, 1)  # 0 would leave out files alone: see log.leave_no_core
+    _lower(resource.RLIMIT_FSIZE, 0)
+    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _PRCTL(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that forked it ends."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def limit_address_space(more_mb: int) -> None:
+    """Refuse this process more than so many MiB of address space beyond what it has: a MemoryError, or native code's end."""
+    _lower(resource.RLIMIT_AS, _has_bytes("VmSize") + more_mb * _MIB)
+
+
+def limit_data(more_mb: int) -> None:
+    """As `limit_address_space`, of writable private memory alone: drivers reserve address space that they never use."""
+    _lower(resource.RLIMIT_DATA, _has_bytes("VmData") + more_mb * _MIB)
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Lower a soft limit, never above the hard one."""
+    _, hard = resource.getrlimit(kind)
+    bound = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (bound, hard))
+
+
+def _has_bytes(name: str) -> int:
+    """Return a size of this process that the kernel states in kB."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

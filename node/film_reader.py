@@ -1,0 +1,68 @@
+"""Films as files in, predictions out: decoded in the darkroom, read by the networks of this process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from node import watch
+from node.darkroom import Darkroom
+from node.pixels import Plane
+from node.prints import Print
+from node.study import Prediction
+
+if TYPE_CHECKING:
+    from node.infer import Reader  # TensorFlow comes with it
+
+# Prints are kept for a moment, for a film is looked at twice, by the networks and for its picture. Each has 1 to 2 MB.
+KEPT = 16
+
+
+class FilmReader:
+    """Reads films from files.
+
+    Parameters
+    ----------
+    reader : Reader
+    darkroom : Darkroom
+        With the preprocessing of the reader's bundle.
+    step_s : float
+        How long the networks may take for a film, and whoever asked for it with what it got, until this process is ended.
+    """
+
+    def __init__(self, reader: Reader, darkroom: Darkroom, step_s: float) -> None:
+        self._reader, self._darkroom, self._step_s = reader, darkroom, step_s
+        self._kept = lru_cache(maxsize=KEPT)(darkroom.develop)
+
+    def read(self, path: Path) -> Prediction:
+        """Read one film.
+
+        Raises
+        ------
+        NotAssessable
+            Where it cannot be decoded, or is no chest film.
+        InferenceError
+            Where the model gives no usable answer.
+        OSError
+            Where the file cannot be read.
+        """
+        return self._reader.read_print(self._print(path))
+
+    def picture(self, path: Path) -> Plane:
+        """Return a film at the size that a report shows it at, (rows, columns) float32 in [0, 1], 0 is black.
+
+        Raises
+        ------
+        NotAssessable, InferenceError, OSError
+            As `read` does; a film that was read may be asked for again after a new start.
+        """
+        return self._print(path).picture.astype(np.float32) / np.float32(255)
+
+    def _print(self, path: Path) -> Print:
+        watch.wind(self._darkroom.longest_s + self._step_s)
+        made = self._kept(path)
+        watch.wind(self._step_s)
+        return made

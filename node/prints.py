@@ -1,0 +1,147 @@
+"""What is kept of a film once it is decoded: the little that the networks, the film check and the report look at.
+
+A *print* of a film is a megabyte where its plane is thirty. It is made where the film is decoded (`node.developer`), and
+goes to where it is read through a *tray*, a piece of memory that two processes share. What lies in a tray is measured
+and checked before it is believed: it was put there by a process that has handled a stranger's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from node.film_check import FEATURES, features
+from node.pixels import InputSpec, Plane, model_gray
+
+Array = npt.NDArray[np.float32]
+Gray = npt.NDArray[np.uint8]
+
+# Pixels. At a film height of 1024 the large answer reads in a thumbnail, and a side still fits two on a 2 Mpx screen.
+FILM_HEIGHT = 1024
+FILM_WIDEST = 1536
+
+# The longest message between the process that makes prints and the one that has them made; it may hold a path.
+MESSAGE_BYTES = 16_384
+# A tray begins with a note, JSON that ends with a zero byte; the arrays follow one after the other.
+_NOTE_BYTES = 4096
+
+
+class Spoiled(ValueError):
+    """What lies in a tray is no print."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """One film as the rest of the node sees it.
+
+    Attributes
+    ----------
+    gray : ndarray, (rows, columns) float32 in [0, 1]
+        `node.pixels.model_gray` of the film.
+    features : ndarray, (FEATURES,) float32
+    content : float
+        Both as `node.film_check.features` gives them.
+    picture : ndarray, (rows, columns) uint8
+        The film as a report shows it, 0 is black; at most FILM_HEIGHT by FILM_WIDEST.
+    """
+
+    gray: Plane
+    features: Array
+    content: float
+    picture: Gray
+
+
+def print_of(plane: Plane, spec: InputSpec) -> Print:
+    """Make the print of a film.
+
+    Parameters
+    ----------
+    plane : ndarray, (rows, columns) float32 in [0, 1]
+        As `node.pixels` gives it: not empty, finite.
+    spec : InputSpec
+    """
+    found, content = features(plane)
+    return Print(model_gray(plane, spec), found, content, shown(plane))
+
+
+def shown(plane: Plane) -> Gray:
+    """Return a film at the size it is shown at, 8 bit; one of that size already keeps its grays."""
+    rows, columns = plane.shape
+    scale = min(FILM_HEIGHT / rows, FILM_WIDEST / columns)
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    light = cv2.resize(plane, size, interpolation=interpolation)
+    np.clip(light, 0, 1, out=light)
+    light *= 255
+    gray: Gray = np.round(light, out=light).astype(np.uint8)
+    return gray
+
+
+def tray_bytes(spec: InputSpec) -> int:
+    """Return how large a tray must be for any print that `spec` makes."""
+    return _NOTE_BYTES + 4 * (spec.rows * spec.columns + FEATURES) + FILM_HEIGHT * FILM_WIDEST
+
+
+def put_note(tray: memoryview, note: dict[str, Any]) -> None:
+    """Write a note alone, in place of what was in the tray."""
+    written = json.dumps(note).encode()[: _NOTE_BYTES - 1] + b"\0"
+    tray[: len(written)] = written
+
+
+def put(tray: memoryview, made: Print) -> None:
+    """Lay a print into a tray."""
+    at = _NOTE_BYTES
+    for written in (made.gray.tobytes(), made.features.tobytes(), made.picture.tobytes()):
+        tray[at : at + len(written)] = written
+        at += len(written)
+    put_note(tray, {"picture": made.picture.shape, "content": made.content})
+
+
+def note_in(tray: memoryview) -> dict[str, Any]:
+    """Read the note in a tray.
+
+    Raises
+    ------
+    Spoiled
+        Where it is none.
+    """
+    written, end, _ = bytes(tray[:_NOTE_BYTES]).partition(b"\0")
+    try:
+        note = json.loads(written)
+    except ValueError:
+        note = None
+    if not end or not isinstance(note, dict):
+        raise Spoiled
+    return note
+
+
+def taken(tray: memoryview, spec: InputSpec) -> Print:
+    """Take a print out of a tray: a copy, which nobody changes any more.
+
+    Raises
+    ------
+    Spoiled
+        Where sizes or values are not those of a print.
+    """
+    rows, columns, content = _measures(note_in(tray))
+    behind = np.frombuffer(tray, np.uint8, offset=_NOTE_BYTES)
+    numbers, inputs = 4 * (spec.rows * spec.columns + FEATURES), spec.rows * spec.columns
+    floats = behind[:numbers].view(np.float32).copy()
+    picture = behind[numbers : numbers + rows * columns].reshape(rows, columns).copy()
+    gray, found = floats[:inputs].reshape(spec.rows, spec.columns), floats[inputs:]
+    if not (np.isfinite(found).all() and gray.min() >= 0 and gray.max() <= 1):  # NaN is neither
+        raise Spoiled
+    return Print(gray, found, content, picture)
+
+
+def _measures(note: dict[str, Any]) -> tuple[int, int, float]:
+    match note:
+        case {"picture": [int(rows), int(columns)], "content": float(content)}:
+            if 1 <= rows <= FILM_HEIGHT and 1 <= columns <= FILM_WIDEST and 0 <= content <= 1:
+                return rows, columns, content
+    raise Spoiled

@@ -1,0 +1,149 @@
+"""Instances that were refused after their bytes had come: the newest of them are kept for a person to look at.
+
+::
+
+    quarantine/NAME.dcm    what came, behind a head that says in which transfer syntax
+    quarantine/NAME.json   when it came, from whom, and why it was refused; nothing of a patient
+
+They were never promised to be kept, so the oldest go where there are too many, and none is kept where the disk is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.durable import FILE_MODE, NewFile, make_folder, read_json, write_json
+
+COUNT_LIMIT = 200
+# One object must not push out all others.
+LARGEST_SHARE = 4
+KEPT_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an instance is in the quarantine.
+
+    Attributes
+    ----------
+    name : str
+        Generated; the file's.
+    at : str
+        ISO 8601 moment in UTC.
+    calling, address : str
+        Who sent it.
+    sop_class : str
+        The Standard's name for what it was announced as.
+    status, reason : str
+        What the sender was answered: ``"0xC210"`` and the Error Comment.
+    bytes : int
+        Of the data set.
+    """
+
+    name: str
+    at: str
+    calling: str
+    address: str
+    sop_class: str
+    status: str
+    reason: str
+    bytes: int
+
+
+class Quarantine:
+    """The quarantine of a spool.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder, made once there is something to keep.
+    limit_bytes : int
+        For all of it; 0: nothing is kept any more.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int = 0) -> None:
+        self._folder, self._limit_bytes = folder, limit_bytes
+        self._lock = threading.Lock()
+
+    def keep(
+        self, file: NewFile, size: int, calling: str, address: str, sop_class: str, status: str, reason: str
+    ) -> None:
+        """Keep a refused instance if there is a place for it; its file is not the caller's any more.
+
+        Raises
+        ------
+        OSError
+            When the disk does not take it; nothing of it is left.
+        """
+        if size > self._limit_bytes // LARGEST_SHARE:
+            return
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+        with self._lock:
+            make_folder(self._folder)
+            self._prune(COUNT_LIMIT - 1, self._limit_bytes - size)
+            try:
+                file.path.rename(self._path(name, "dcm"))
+                said = Refused(name, now.isoformat(), calling, address, sop_class, status, reason, size)
+                write_json(self._path(name, "json"), asdict(said))
+            except OSError:
+                self._path(name, "dcm").unlink(missing_ok=True)
+                raise
+
+    def prune(self) -> None:
+        """Drop what was kept for long enough, and what a stopped receiver left without its reason."""
+        with self._lock:
+            for path in self._folder.glob("*.dcm"):
+                if not path.with_suffix(".json").exists():
+                    path.unlink(missing_ok=True)
+            self._prune(COUNT_LIMIT, self._limit_bytes)
+
+    def entries(self) -> list[Refused]:
+        """Return what is kept, the newest first."""
+        return list(reversed(list(self._entries())))
+
+    def drop(self, name: str) -> None:
+        """Delete an instance of the quarantine."""
+        self._path(name, "json").unlink(missing_ok=True)
+        self._path(name, "dcm").unlink(missing_ok=True)
+
+    def export(self, name: str, folder: Path) -> Path:
+        """Copy an instance to a folder, readable by this user alone; returns where it lies.
+
+        Raises
+        ------
+        OSError
+        """
+        to = folder / f"{name}.dcm"
+        make_folder(folder)
+        to.touch(FILE_MODE, exist_ok=False)
+        shutil.copyfile(self._path(name, "dcm"), to)
+        return to
+
+    def _prune(self, count: int, limit_bytes: int) -> None:
+        """Drop the oldest until the rest is young, and no more than so many and so much."""
+        kept = list(self._entries())
+        total = sum(entry.bytes for entry in kept)
+        for index, entry in enumerate(kept):
+            age_s = time.time() - datetime.fromisoformat(entry.at).timestamp()
+            if age_s <= KEPT_S and len(kept) - index <= count and total <= limit_bytes:
+                return
+            self.drop(entry.name)
+            total -= entry.bytes
+
+    def _entries(self) -> Iterator[Refused]:
+        """Yield what is kept, the oldest first: names begin with the time."""
+        for path in sorted(self._folder.glob("[!.]*.json")):
+            with contextlib.suppress(FileNotFoundError):  # dropped between the list and the look
+                yield Refused(**read_json(path))
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self._folder / f"{name}.{suffix}"
