@@ -1,14 +1,15 @@
 #!/bin/sh
-# Installs the programs that the node is tested against: Orthanc, DCMTK, PixelMed's SR validator, rsyslog and strace.
+# Installs the programs that the node is tested against: Orthanc, DCMTK, PixelMed's SR validator, rsyslog, strace and gcc.
 # Where they cannot be installed the tests that need them are skipped and say so; with CI=true that is an error.
 set -eu
 
-PACKAGES="orthanc orthanc-dicomweb dcmtk pixelmed-apps default-jre-headless strace rsyslog rsyslog-gnutls"
+PACKAGES="orthanc orthanc-dicomweb dcmtk pixelmed-apps default-jre-headless strace rsyslog rsyslog-gnutls openssl gcc libc6-dev"
 
 # Files, not commands: Debian keeps /usr/sbin off the PATH of ordinary users.
 all_here() {
     for file in /usr/sbin/Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/bin/storescu \
-        /usr/share/java/pixelmed.jar /usr/bin/java /usr/bin/strace /usr/sbin/rsyslogd; do
+        /usr/share/java/pixelmed.jar /usr/bin/java /usr/bin/strace /usr/sbin/rsyslogd \
+        /usr/bin/openssl /usr/bin/gcc /usr/include/time.h; do
         [ -e "$file" ] || return 1
     done
 }
