@@ -28,8 +28,7 @@ from node.errors import ConfigError
 
 # In the spool's folder, where the configuration names no other database.
 BOOK = "queue.sqlite"
-
-
+# What is checked was read from a file, where a key without a value stands for a mistake.
 _OF_A_FILE = "of a file"
 
 

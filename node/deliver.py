@@ -23,9 +23,7 @@ from pynetdicom.sop_class import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
-    EncapsulatedPDFStorage,
     EnhancedSRStorage,
-    KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
     StorageCommitmentPushModel,
     Verification,
@@ -49,14 +47,13 @@ FIRST_BACKOFF_S = 2.0
 LONGEST_BACKOFF_S = 600.0
 GIVE_UP_AFTER_S = 72 * 3600.0
 
+# What `node.report` makes, and nothing else: a PACS is asked for no more than it gets.
 STORED_SOP_CLASSES = (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     EnhancedSRStorage,
     BasicTextSRStorage,
     SecondaryCaptureImageStorage,
-    KeyObjectSelectionDocumentStorage,
-    EncapsulatedPDFStorage,
 )
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _MEDIUM_PRIORITY = 0  # PS3.7 Table 9.3-1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
 import os
+import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 
 # Data of patients: the service's own user alone may look.
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+# No write takes so long (s): what still has its first name then was left by a process that was killed at it.
+LEFT_AFTER_S = 3600.0
 
 
 def key_of(uid: str) -> str:
@@ -108,6 +112,14 @@ def write_json(path: Path, form: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def clear_left(folder: Path) -> None:
+    """Remove what `write_json` left half written in a folder and those below, where its process was killed."""
+    for left in folder.rglob(".*"):
+        with contextlib.suppress(FileNotFoundError):  # another process is writing just now
+            if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+                left.unlink()
 
 
 def read_json(path: Path) -> dict[str, Any]:

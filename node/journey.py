@@ -158,13 +158,20 @@ class Journey:
         if entry["state"] == "delivered":
             return None
         scu = self.destinations[task.destination]
-        stored, results = [], self.spool.results(task.study_key, task.generation, destination.profile)
+        results = self.spool.results(task.study_key, task.generation, destination.profile)
+        if not results:
+            raise Parked(
+                f"this study has no results of the profile {destination.profile!r}, which destination {task.destination!r} "
+                "was given since. Give it back the profile it had, then run cxr-node retry."
+            )
+        stored = []
         for alternatives in results:
             done = scu.store(alternatives)
             stored.append((done.sop_class_uid, done.sop_instance_uid))
             log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
-        study = audit.study_of(task.study_key, results[0][0])
-        audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored))
+        with log.Outlived("audit.failed", destination=task.destination):  # what is stored is not parked for its record
+            study = audit.study_of(task.study_key, results[0][0])
+            audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored))
         entry.update(stored=stored, stored_at=_now(), error=None)
         if not destination.commitment:
             self._close(task, entry)

@@ -34,7 +34,6 @@ from node.door.inspect import Inspected, inspect
 from node.door.limits import Limits
 from node.door.listener import Listener
 from node.door.sink import InstanceFile
-from node.door.tally import Hush
 from node.door.walk import walk
 from node.durable import key_of
 from node.errors import ConfigError, OutOfResources, ReceiveError
@@ -81,7 +80,6 @@ class Receiver:
         self._limits = Limits(associations=listen.associations, associations_per_peer=listen.associations_per_caller)
         self._settler = Settler(settings.study.settle_s, settings.study.quiet_s, self._settle)
         self._server: Listener | None = None
-        self._hush = Hush()
         self._brought = audit.Arrivals()
         self._quarantine = Quarantine(spool.folder / "quarantine", settings.spool.quarantine_mb << 20)
         self._keeper = Keeper(spool, settings.spool, self._quarantine)
@@ -226,13 +224,13 @@ class Receiver:
         except OutOfResources:
             return  # it was not kept while it came
         except OSError as trouble:
-            self._hush.alarm("quarantine.failed", "", error=type(trouble).__name__)
+            log.repeated("quarantine.failed", "", error=type(trouble).__name__)
 
     def _refusal(self, error: ReceiveError, event: evt.Event) -> Dataset:
         status, requestor = f"0x{error.status:04X}", event.assoc.requestor
         with self._counting:
             self._refused[status] += 1
-        self._hush.alarm(
+        log.repeated(
             "instance.refused",
             type(error).__name__,
             status=status,
@@ -258,7 +256,7 @@ class Receiver:
         if self._spool.outbox.write_commitment(result):
             log.event("commitment.received", results=len(result.committed), count=len(result.failed))
         else:  # one that came twice, late, or by mistake; a refusal would have the peer report it over and over
-            self._hush.alarm("commitment.unasked", "", count=len(result.committed) + len(result.failed))
+            log.repeated("commitment.unasked", "", count=len(result.committed) + len(result.failed))
 
     def _ended(self, association: AcceptedAssociation) -> None:
         self._settler.released(id(association))

@@ -39,11 +39,25 @@ from pathlib import Path
 
 from node import disk
 from node.agenda import STATES, Agenda, Task
-from node.durable import FOLDER_MODE, NewFile, key_of, make_folder, read_json, sync_folder, write_json, write_new
+from node.durable import (
+    FOLDER_MODE,
+    NewFile,
+    clear_left,
+    key_of,
+    make_folder,
+    read_json,
+    sync_folder,
+    write_json,
+    write_new,
+)
 from node.errors import CannotUnderstand, OtherContent, OutOfResources
 from node.outbox import Outbox
 from node.resend import is_same_instance
 from node.study import StudyReading
+
+
+# Folders of small files that come and go, of all studies together.
+_OF_MANY_STUDIES = (*STATES, "claims", "outbox", "commitments", "quarantine", "run")
 
 
 class Kind(StrEnum):
@@ -125,9 +139,14 @@ class Spool:
             return True
 
     def clear_incoming(self) -> None:
-        """Remove what a stopped receiver left half written; none of it was answered with Success."""
+        """Remove what a stopped receiver left half written; none of it was answered with Success.
+
+        So is what any killed process left beside tasks and deliveries; in a study it goes with the study.
+        """
         for path in (self.folder / "incoming").glob("*.part"):
             path.unlink(missing_ok=True)
+        for name in _OF_MANY_STUDIES:
+            clear_left(self.folder / name)
         sync_folder(self.folder / "studies")  # a study's folder may be there, but not yet durable
 
     def incoming(self) -> NewFile:

@@ -210,6 +210,7 @@ class Desk:
         global _journey, _full_disk
         _journey, _full_disk = self._journey, self._full_disk
         self._full_disk.open()
+        self._full_disk.wait(verb="book")  # as it opens its book, DBOS tries nothing again
         settings = self._journey.settings
         if not settings.database.url:
             ledger.set_aside_if_damaged(settings.spool.folder / BOOK)

@@ -14,19 +14,10 @@ from node.door.callers import Peer
 _FOR_WHO_IT_IS = {verdict.CALLED_AE_TITLE.reason, verdict.CALLING_AE_TITLE.reason}
 
 
-class Hush:
-    """Logs alarms that peers can set off as often as they like: of each kind so many a minute, the rest counted."""
-
-    def alarm(self, name: str, kind: str, **fields: Any) -> None:
-        """Log an alarm, or count it: see `node.log.repeated`."""
-        log.repeated(name, kind, **fields)
-
-
 class Tally:
     """Counts and logs whom the door cut off, rejected, aborted and evicted."""
 
     def __init__(self) -> None:
-        self._hush = Hush()
         self._lock = threading.Lock()
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in ("cut", "rejected", "violations")}
         self._evicted = 0
@@ -34,7 +25,7 @@ class Tally:
     def cut(self, address: str, reason: str) -> None:
         """Note a connection that was closed before it asked for an association."""
         self._count("cut", reason)
-        self._hush.alarm("connection.cut", reason, address=address, reason=reason)
+        log.repeated("connection.cut", reason, address=address, reason=reason)
 
     def unproven(self, address: str, reason: str) -> None:
         """Note a connection that was closed because its TLS handshake failed."""
@@ -44,20 +35,20 @@ class Tally:
     def rejected(self, peer: Peer, reason: str) -> None:
         """Note a request that was rejected."""
         self._count("rejected", reason)
-        self._hush.alarm("association.rejected", reason, calling=peer.calling, address=peer.address, reason=reason)
+        log.repeated("association.rejected", reason, calling=peer.calling, address=peer.address, reason=reason)
         if reason in _FOR_WHO_IT_IS:
             audit.turned_away(peer.address, peer.calling, reason)
 
     def violated(self, address: str, calling: str, reason: str) -> None:
         """Note a peer that broke the protocol or a limit, and was aborted."""
         self._count("violations", reason)
-        self._hush.alarm("association.aborted", reason, calling=calling, address=address, reason=reason)
+        log.repeated("association.aborted", reason, calling=calling, address=address, reason=reason)
 
     def evicted(self, peer: Peer) -> None:
         """Note a silent association that made way for another."""
         with self._lock:
             self._evicted += 1
-        self._hush.alarm("association.evicted", "", calling=peer.calling, address=peer.address)
+        log.repeated("association.evicted", "", calling=peer.calling, address=peer.address)
 
     def counts(self) -> dict[str, Any]:
         """Return what was noted since the start: {"cut", "rejected", "violations"} by reason, and "evicted"."""
