@@ -17,7 +17,6 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node import confine
 from node.attributes import DAMAGE, whole
 from node.decoders import Frame, decode, transfer_syntax
 from node.errors import NotAssessable
@@ -98,7 +97,6 @@ def compare(first: Path, second: Path) -> bool:
 
 def main(first: str, second: str) -> int:
     """Compare two files within bounds; return the exit status. For a process of its own."""
-    confine.harden()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S))
     signal.alarm(ORPHANED_S)  # without a handler it ends the process, wherever it is

@@ -280,6 +280,37 @@ def test_what_the_pacs_has_taken_or_had_before_is_delivered(ready: Ready, code: 
         assert len(pacs.received) == 2
 
 
+def test_a_record_that_cannot_be_made_parks_no_result_that_is_stored(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("node.audit.sent", fail)
+    with storage_scp() as pacs:
+        delivery = ready(pacs.port)
+        assert delivery.do(delivery.task) is None
+        assert delivery.entry["state"] == "delivered"
+        assert delivery.parked() == []
+
+
+def test_a_destination_that_was_given_another_profile_is_told_of_and_gets_its_results_once_it_has_the_old_one(
+    ready: Ready,
+) -> None:
+    with storage_scp() as pacs:
+        delivery = ready(pacs.port)
+        old = delivery.journey.settings
+        new = old.destinations[0].model_copy(update={"profile": "air"})
+        object.__setattr__(delivery.journey, "settings", old.model_copy(update={"destinations": (new,)}))
+        assert delivery.do(delivery.task) is None
+        (reason,) = delivery.parked()
+        assert "no results of the profile 'air'" in reason
+        assert pacs.received == []
+        object.__setattr__(delivery.journey, "settings", old)
+        delivery.go_on(delivery.take_up())
+        assert [each.sop_instance_uid for each in pacs.received] == uids(delivery)
+
+
 @pytest.mark.parametrize("code", [0xA700, 0x0110, 0x0213])
 def test_what_passes_by_itself_waits_and_is_sent_again(ready: Ready, code: int) -> None:
     with storage_scp() as pacs:

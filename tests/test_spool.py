@@ -374,3 +374,15 @@ def test_what_a_stopped_receiver_left_half_written_is_removed_and_nothing_else(s
     spool.clear_incoming()
     spool.clear_incoming()
     assert [*files(spool.folder).values()] == [CONTENT]
+
+
+def test_what_a_killed_process_left_beside_tasks_and_deliveries_is_removed_and_what_is_being_written_is_not(spool):
+    folders = [spool.folder / name for name in ("todo", "claims", "outbox/pacs", "run", "quarantine")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        for name in (".left", ".fresh", "whole"):
+            (folder / name).write_bytes(b"{")
+        for name in (".left", "whole"):
+            os.utime(folder / name, (1e9, 1e9))
+    spool.clear_incoming()
+    assert all({path.name for path in folder.iterdir()} == {".fresh", "whole"} for folder in folders)
