@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 from node.durable import make_folder, read_json, write_json
 
 STATES = ("todo", "open", "parked")
+# What else lies there, half-written or put there by a person, is no task, and must not keep the others from being done.
+_NAME = re.compile(r"(read|deliver|confirm)(\.[^.]+){3}\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Agenda:
 
     def tasks(self, state: str) -> list[Task]:
         """Return the tasks in a state, oldest first."""
-        entries = [entry for entry in os.scandir(self._folder / state) if not entry.name.startswith(".")]
+        entries = [entry for entry in os.scandir(self._folder / state) if _NAME.fullmatch(entry.name)]
         return [Task.parse(entry.name) for entry in sorted(entries, key=_age)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +49,29 @@ class FullDisk:
         """Leave errors as they are."""
         event.remove(Engine, "handle_error", self._on_error)
 
-    def wait(self, **fields: Any) -> None:
+    def wait(self, pause: Callable[[float], bool] | None = None, **fields: Any) -> bool:
         """Wait until there is room, or until nothing is to wait any more.
 
         Parameters
         ----------
+        pause : callable, optional
+            Waits for so many seconds, and tells whether nothing is to wait any more; by default `stop_waiting` says so.
         **fields
-            Of the alarm, which is logged once where there is none.
+            Of the alarm, which is logged once where there is no room.
+
+        Returns
+        -------
+        bool
+            False where the wait was ended without room.
         """
         if self._has_room() or self._closed.is_set():
-            return
+            return True
         log.alarm("disk.full", wait_s=LOOK_EVERY_S, **fields)
-        while not self._closed.wait(LOOK_EVERY_S) and not self._has_room():
-            pass
+        while not self._has_room():
+            if (pause or self._closed.wait)(LOOK_EVERY_S):
+                return False
         log.event("disk.freed", **fields)
+        return True
 
     def _has_room(self) -> bool:
         return disk.room(self._folder).is_enough_to_work

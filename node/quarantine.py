@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.durable import FILE_MODE, NewFile, make_folder, read_json, write_json
+from node.errors import ConfigError
 
 COUNT_LIMIT = 200
 # One object must not push out all others.
@@ -120,12 +121,16 @@ class Quarantine:
 
         Raises
         ------
-        OSError
+        ConfigError
+            When it cannot be written there, or a copy is there already.
         """
         to = folder / f"{name}.dcm"
-        make_folder(folder)
-        to.touch(FILE_MODE, exist_ok=False)
-        shutil.copyfile(self._path(name, "dcm"), to)
+        try:
+            make_folder(folder)
+            to.touch(FILE_MODE, exist_ok=False)
+            shutil.copyfile(self._path(name, "dcm"), to)
+        except OSError as error:
+            raise ConfigError(f"{to}: cannot be written ({error.strerror}). Name another folder.") from None
         return to
 
     def _prune(self, count: int, limit_bytes: int) -> None:

@@ -17,6 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from node import confine
 from node.attributes import DAMAGE, whole
 from node.decoders import Frame, decode, transfer_syntax
 from node.errors import NotAssessable
@@ -24,8 +25,9 @@ from node.pixels import check_monochrome_single_frame
 
 PIXEL_DATA = 0x7FE00010
 # What changes with the encoding, or says where an instance lies and not what it is: lengths, offsets, padding, and
-# Retrieve AE Title, Instance Availability, Storage Media File-set ID and UID (PS3.4 C.3.4, PS3.3 C.7.5.1 of old).
-OF_THE_ENCODING = {0x00080001, PIXEL_DATA, 0x7FE00001, 0x7FE00002, 0x7FE00003, 0xFFFCFFFC}
+# Retrieve AE Title, Instance Availability, Storage Media File-set ID and UID (PS3.4 C.3.4, PS3.3 C.7.5.1 of old). Encoders
+# add a sentence on themselves to the Derivation Description (DCMTK's dcmcjpeg, lossless as well).
+OF_THE_ENCODING = {0x00080001, 0x00082111, PIXEL_DATA, 0x7FE00001, 0x7FE00002, 0x7FE00003, 0xFFFCFFFC}
 OF_THE_PLACE = {0x00080054, 0x00080056, 0x00880130, 0x00880140}
 # Implicit, Explicit and Deflated Explicit VR Little Endian: native pixels are the same bytes in each.
 _LITTLE_ENDIAN = dict.fromkeys(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"), "native")
@@ -97,6 +99,7 @@ def compare(first: Path, second: Path) -> bool:
 
 def main(first: str, second: str) -> int:
     """Compare two files within bounds; return the exit status. For a process of its own."""
+    confine.harden()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S))
     signal.alarm(ORPHANED_S)  # without a handler it ends the process, wherever it is

@@ -187,7 +187,9 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     stopped = _stop_on_signals()
     films = FilmReader(reader, darkroom, settings.limits.step_s)
     desk = Desk(Journey(settings, spool, bundle, films, destinations))
-    desk.open()
+    # On a full disk this waits. Told to stop, or left behind by its supervisor, it must not keep the role's lock meanwhile.
+    if not desk.open(stopped.wait_up_to):
+        return
     announce(device=reader.device)
     log.event("model.ready", model=bundle.identity.version, device=reader.device)
     while not stopped.wait_up_to(SAY_EVERY_S):

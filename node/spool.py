@@ -27,6 +27,7 @@ import filecmp
 import hashlib
 import math
 import os
+import re
 import shutil
 import threading
 import time
@@ -55,7 +56,6 @@ from node.outbox import Outbox
 from node.resend import is_same_instance
 from node.study import StudyReading
 
-
 # Folders of small files that come and go, of all studies together.
 _OF_MANY_STUDIES = (*STATES, "claims", "outbox", "commitments", "quarantine", "run")
 
@@ -66,6 +66,11 @@ class Kind(StrEnum):
     IMAGE = "image"
     DOCUMENT = "document"
     OWN = "own"
+
+
+# A file that a person, or a program of theirs, put among ours must not stop the node: it is passed over.
+_KEY = re.compile(r"[0-9a-f]{32}")
+_INSTANCE = re.compile(rf"{_KEY.pattern}\.({'|'.join(Kind)})\.dcm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +273,7 @@ class Spool:
         """Return {instance key: time of arrival} of the images, or of the documents where there is no image."""
         found: dict[str, dict[str, float]] = {kind: {} for kind in Kind}
         for entry in os.scandir(self.study_folder(study_key)):
-            if entry.name.endswith(".dcm"):
+            if _INSTANCE.fullmatch(entry.name):
                 key, kind, _ = entry.name.split(".")
                 found[kind][key] = entry.stat().st_mtime
         return found[Kind.IMAGE] or found[Kind.DOCUMENT]
@@ -339,7 +344,7 @@ class Spool:
     def is_through(self, study_key: str) -> bool:
         """Tell whether nothing is left to do of a study: all of it read, and every result where it was to go.
 
-        What no destination was ever to get, because there was none, counts as not delivered.
+        Results that were made and posted to no destination count as not delivered.
         """
         instances, generations = self._instances(study_key), self.generations(study_key)
         if instances and _digest(instances) not in {generation.name for generation in generations}:
@@ -363,7 +368,7 @@ class Spool:
 
     def studies(self) -> list[str]:
         """Return the keys of all studies held."""
-        return sorted(entry.name for entry in os.scandir(self.folder / "studies"))
+        return sorted(entry.name for entry in os.scandir(self.folder / "studies") if _KEY.fullmatch(entry.name))
 
     def instance_path(self, study_key: str, instance_key: str) -> Path:
         """Return where an instance lies."""

@@ -205,12 +205,25 @@ class Desk:
         self._full_disk = FullDisk(journey.spool.folder)
         self._clerk = threading.Thread(target=self._run, name="clerk", daemon=True)
 
-    def open(self) -> None:
-        """Open the book, take up what a stopped worker left, and begin to hand out work."""
+    def open(self, pause: Callable[[float], bool] | None = None) -> bool:
+        """Open the book once there is room, take up what a stopped worker left, and begin to hand out work.
+
+        Parameters
+        ----------
+        pause : callable, optional
+            Waits for so many seconds, and tells whether to give up instead.
+
+        Returns
+        -------
+        bool
+            False where it was given up.
+        """
         global _journey, _full_disk
         _journey, _full_disk = self._journey, self._full_disk
         self._full_disk.open()
-        self._full_disk.wait(verb="book")  # as it opens its book, DBOS tries nothing again
+        if not self._full_disk.wait(pause, verb="book"):  # as it opens its book, DBOS tries nothing again
+            self._full_disk.close()
+            return False
         settings = self._journey.settings
         if not settings.database.url:
             ledger.set_aside_if_damaged(settings.spool.folder / BOOK)
@@ -221,6 +234,7 @@ class Desk:
         # One at a time for each destination: it has one association, and one that is away holds up only itself.
         DBOS.register_queue("deliver", partition_worker_concurrency=1, polling_interval_sec=QUEUE_EVERY_S)
         self._clerk.start()
+        return True
 
     def close(self) -> None:
         """Stop handing out work, and let the steps at work end."""

@@ -143,6 +143,17 @@ def test_a_half_written_task_is_no_task(agenda, tmp_path):
     assert agenda.tasks("todo") == []
 
 
+@pytest.mark.parametrize(
+    "stray", ["notes.txt", ".read.k.g.-.1", "lost+found", f"{READ.name}.bak", f"copy of {READ.name}"]
+)
+def test_a_file_that_a_person_put_there_is_no_task(agenda, tmp_path, stray):
+    agenda.note(READ)
+    for state in STATES:
+        (tmp_path / "spool" / state / stray).write_text("x")
+    assert states_of(agenda, READ) == ["todo"]
+    assert agenda.generations() == {(READ.study_key, READ.generation)}
+
+
 def test_the_generations_of_all_states_are_known(agenda):
     tasks = [Task("read", "a", "1"), Task("deliver", "b", "2", "pacs"), Task("confirm", "c", "3", "pacs", 9)]
     for task in tasks:

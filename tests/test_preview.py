@@ -32,7 +32,7 @@ def settings(tmp_path_factory):
     ("drawn", "said"),
     [
         (lambda plane: plane, "would be read, without a warning; film"),
-        (lambda plane: 1 - np.rot90(plane), "would be read, with a warning: looks turned, looks inverted; film"),
+        (lambda plane: 1 - np.rot90(plane), "would be read, with a warning: looks turned, looks inverted"),
         (lambda plane: np.random.default_rng(0).random(plane.shape, np.float32), "would NOT be read: NOT_A_CHEST_FILM"),
     ],
 )

@@ -171,5 +171,7 @@ def test_the_operator_lists_copies_and_drops(spool, tmp_path):
         os.umask(before)
     copy = tmp_path / "out" / f"{entry.name}.dcm"
     assert (copy.stat().st_size, oct(copy.stat().st_mode & 0o777)) == (1000, "0o600")
+    assert run(entry.name, "--export", str(tmp_path / "out"), "--drop")[0] == 1
+    assert [kept.name for kept in held(spool).entries()] == [entry.name], "what was not copied is not deleted"
     assert run("--drop")[0] == 0
     assert names(spool) == []

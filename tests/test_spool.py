@@ -368,6 +368,21 @@ def test_an_earlier_generation_that_was_overtaken_is_not_read_again(spool):
     assert spool.unsettled() == []
 
 
+@pytest.mark.parametrize("stray", ["notes.txt", ".DS_Store", "lost+found", f"{KEY} (copy)"])
+def test_a_file_that_a_person_put_among_the_studies_is_no_study(spool, stray):
+    take(spool)
+    (spool.folder / "studies" / stray).write_text("x")
+    assert spool.studies() == spool.unsettled() == [KEY]
+
+
+@pytest.mark.parametrize("stray", ["notes.dcm", "a.b.c.dcm", f"{key_of(INSTANCE)}.film.dcm", "copy of a.image.dcm"])
+def test_a_file_that_a_person_put_among_the_images_is_no_image(spool, stray):
+    take(spool)
+    (spool.study_folder(KEY) / stray).write_text("x")
+    task = spool.settle(KEY)
+    assert spool.generation(KEY, task.generation).instances == (key_of(INSTANCE),)
+
+
 def test_what_a_stopped_receiver_left_half_written_is_removed_and_nothing_else(spool):
     take(spool)
     (spool.folder / "incoming" / "0123.part").write_bytes(b"half")

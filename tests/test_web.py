@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ from node.config import Spool as SpoolSection
 from node.errors import ConfigError, Reason
 from node.quarantine import Quarantine
 from node.study import Triage
+from node.web import connection
 from node.web.server import StatusServer
 from tests.filled import PATIENT, FilledSpool, role, settings_for
 from tests.peers import listens
@@ -303,6 +305,40 @@ def test_a_host_that_is_not_this_machine_s_names_the_settings_to_change(settings
     elsewhere = settings.model_copy(update={"web": Web(host="192.0.2.1", port=0)})
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*web\.host or web\.port"):
         StatusServer(elsewhere).start()
+
+
+def test_connections_that_never_finish_a_request_make_way_for_one_that_does(page: httpx.Client) -> None:
+    with contextlib.ExitStack() as held:
+        mute = [held.enter_context(half_a_request(page)) for _ in range(connection.MOST + 20)]
+        assert page.get("/readyz").status_code == 503  # an answer: no role runs
+        assert mute[0].recv(1) == b""
+        mute[-1].sendall(b": y\r\n\r\n")
+        assert mute[-1].recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_connection_that_never_finishes_its_request_is_closed(
+    page: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LIFE_S", 0.2)
+    with half_a_request(page) as mute:
+        assert mute.recv(1) == b""
+
+
+def test_a_connection_is_closed_once_its_request_is_answered(page: httpx.Client) -> None:
+    with half_a_request(page) as caller:
+        caller.sendall(b": y\r\n\r\n")
+        answer = b"".join(iter(lambda: caller.recv(4096), b""))
+    assert b"connection: close\r\n" in answer.lower()
+    assert answer.endswith(b"alive\n")
+
+
+@contextlib.contextmanager
+def half_a_request(page: httpx.Client) -> Iterator[socket.socket]:
+    """A connection that has begun to ask for ``/healthz``."""
+    with socket.create_connection((page.base_url.host, page.base_url.port), 10) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX")
+        with contextlib.suppress(ConnectionResetError):
+            yield caller
 
 
 def test_a_stopped_server_has_left_its_port(settings: Settings) -> None:

@@ -241,6 +241,19 @@ def test_a_book_on_a_full_disk_loses_no_step_and_goes_on_once_there_is_room(
     assert journey.spool.agenda.tasks("parked") == []
 
 
+def test_a_desk_that_waits_for_room_to_open_its_book_gives_up_where_it_is_told_to_stop(
+    tmp_path: Path, full: threading.Event
+) -> None:
+    full.set()
+    journey = Scripted(
+        Settings(spool=SpoolSection(folder=tmp_path)), Spool(tmp_path), cast(Any, None), cast(Any, None), {}
+    )
+    told = iter((False, False, True))
+    assert workflow.Desk(journey).open(lambda _: next(told)) is False
+    assert next(told, None) is None, "it looked until it was told"
+    assert not (tmp_path / "queue.sqlite").exists()
+
+
 def test_a_fault_of_the_clerk_does_not_end_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "ROOM_EVERY_S", 0.05)
     desk, journey = start()

@@ -22,6 +22,7 @@ from node import status_text
 from node.config import Settings
 from node.errors import ConfigError, NodeError
 from node.status import is_ready, roles, room_of, snapshot
+from node.web.connection import BACKLOG, CLOSE, Connection
 from node.web.metrics import Metrics
 
 # A page that is being answered while the node stops gets this long (s).
@@ -39,6 +40,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
+    **CLOSE,
 }
 
 
@@ -57,6 +59,8 @@ class StatusServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=Connection,
+            backlog=BACKLOG,
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=LAST_ANSWERS_S,

@@ -208,7 +208,7 @@ def _acceptor() -> Iterator[str]:
         (
             f"0x{OutOfResources.status:04X}",
             "Refused: out of resources",
-            "the disk is full, or short of room; send later",
+            "no room, a data set that is too large, or no time to compare it with what is held; send later",
         ),
         (
             f"0x{DataSetMismatch.status:04X}",
