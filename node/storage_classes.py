@@ -9,6 +9,8 @@ DICOM PS3.4 Annex B.5 and PS3.6 Annex A.
 
 import re
 
+# It adds to pydicom's dictionary what came into the Standard later: without it, what follows would go by who was imported first.
+import pynetdicom  # noqa: F401
 from pydicom.uid import UID, UID_dictionary
 
 # Classes without a study: services about stores, and instances that belong to no patient (PS3.4 Annex GG).

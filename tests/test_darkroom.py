@@ -93,9 +93,9 @@ def end(room: Darkroom, pipe: Path, number: int) -> int:
     """End the process that waits for the bytes of a film by a signal."""
     child, descriptor = child_at(room, pipe)
     os.kill(child, number)
+    os.close(descriptor)  # at once: a second process would take it for a film without bytes
     if number != signal.SIGSTOP:
         wait_until(lambda: not is_alive(child))
-    os.close(descriptor)
     return child
 
 

@@ -1,5 +1,8 @@
 """Every storage SOP class of a study is known, and images are told from what only describes them."""
 
+import subprocess
+import sys
+
 import pytest
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom import sop_class
@@ -101,6 +104,13 @@ def test_every_transfer_syntax_of_instances_is_known():
         if kind == "Transfer Syntax" and uid not in TRANSFER_SYNTAXES:
             assert any(word in name for word in ("Papyrus", "XML", "MIME", "Referenced", "SMPTE")), name
     assert len(set(TRANSFER_SYNTAXES)) == len(TRANSFER_SYNTAXES) > 40
+
+
+def test_transfer_syntaxes_are_the_same_whoever_was_imported_first():
+    alone = "from node.storage_classes import TRANSFER_SYNTAXES; print(*TRANSFER_SYNTAXES)"
+    found = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True).stdout.split()
+    assert found == TRANSFER_SYNTAXES
+    assert "1.2.840.10008.1.2.4.110" in found, "JPEG XL, which pydicom's dictionary lacks"
 
 
 def test_uncompressed_transfer_syntaxes_come_first():
