@@ -23,9 +23,7 @@ from pynetdicom.sop_class import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
-    EncapsulatedPDFStorage,
     EnhancedSRStorage,
-    KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
     StorageCommitmentPushModel,
     Verification,
@@ -38,8 +36,6 @@ RESULT_CLASSES = (
     EnhancedSRStorage,
     BasicTextSRStorage,
     SecondaryCaptureImageStorage,
-    KeyObjectSelectionDocumentStorage,
-    EncapsulatedPDFStorage,
 )
 UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 EVERYTHING = [(each, UNCOMPRESSED) for each in (*RESULT_CLASSES, StorageCommitmentPushModel, Verification)]
