@@ -46,4 +46,6 @@ fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 # setuptools is in the lock (TensorFlow needs it), so nothing is fetched here that the lock does not name.
-.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+# An editable install is what is wanted, and needs no warning of a screen's length.
+PYTHONWARNINGS="ignore:Editable installation" \
+    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
