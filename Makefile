@@ -82,7 +82,7 @@ backends: setup ## install the other Keras backends, torch and jax, that the tra
 
 # UPGRADE=--upgrade takes the newest versions that pyproject.toml allows; without it, pins stay where they can.
 COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
-	--python-version 3.11 --custom-compile-command "make lock" $(UPGRADE) --extra train --extra postgres
+	--python-version 3.11 --custom-compile-command "make lock" $(UPGRADE) --extra train
 
 .PHONY: lock
 lock: setup ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade for newer versions)

@@ -1,11 +1,12 @@
-"""What is still to do: one small file a task, so that the queue's book can be lost without losing work.
+"""What is still to do: one small file a task, so that no stop loses work.
 
 ::
 
-    todo/TASK    the queue has not taken it yet
-    open/TASK    the queue has taken it and not finished
-    parked/TASK  it waits for a person, with the reason
-    claims/TASK  a worker is at it; left behind where the worker died
+    todo/TASK        the worker has not taken it yet
+    open/TASK        the worker has taken it and not finished
+    parked/TASK      it waits for a person, with the reason
+    unreleased/TASK  results that a person has yet to release (`node.release`)
+    claims/TASK      a worker is at it; left behind where the worker died
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from node.durable import make_folder, read_json, write_json
+from node.durable import make_folder, read_json, sync_folder, write_json
 
-STATES = ("todo", "open", "parked")
+STATES = ("todo", "open", "parked", "unreleased")
 # What else lies there, half-written or put there by a person, is no task, and must not keep the others from being done.
-_NAME = re.compile(r"(read|deliver|confirm)(\.[^.]+){3}\.[0-9]+")
+_NAME = re.compile(r"(read|post|deliver|confirm)(\.[^.]+){3}\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One piece of work. Its name is the workflow's identifier too, so the queue takes it once.
+    """One piece of work. It is done once under its name, however often it is noted meanwhile.
 
     Attributes
     ----------
-    verb : {"read", "deliver", "confirm"}
+    verb : {"read", "post", "deliver", "confirm"}
     study_key, generation : str
         Names in the spool.
     destination : str
@@ -82,7 +83,7 @@ class Agenda:
         write_json(self._folder / "todo" / task.name, asdict(task))
 
     def claimed(self, task: Task) -> None:
-        """Note that the queue has taken the task."""
+        """Note that the worker has taken the task."""
         with contextlib.suppress(FileNotFoundError):
             (self._folder / "todo" / task.name).rename(self._folder / "open" / task.name)
 
@@ -105,9 +106,44 @@ class Agenda:
         """Take a task off the parked ones."""
         (self._folder / "parked" / task.name).unlink(missing_ok=True)
 
+    def keep_back(self, task: Task) -> None:
+        """Note durably that a person is to release the task before it is done."""
+        write_json(self._folder / "unreleased" / task.name, asdict(task))
+
+    def release(self, task: Task, kept: Path | None = None) -> bool:
+        """Have a task done that was kept back.
+
+        Parameters
+        ----------
+        task : Task
+        kept : Path, optional
+            Where it was moved to (`withhold`); among the unreleased ones by default.
+
+        Returns
+        -------
+        bool
+            False where it is not there: who moves a task first has decided on it.
+        """
+        return _move(kept or self._folder / "unreleased" / task.name, self._folder / "todo" / task.name)
+
+    def withhold(self, task: Task, kept: Path) -> bool:
+        """Move a task that was kept back out of the agenda, unless somebody has released it before; tells which."""
+        return _move(self._folder / "unreleased" / task.name, kept)
+
+    def drop(self, task: Task) -> None:
+        """Take a task off those that were kept back, unless somebody has released it before."""
+        (self._folder / "unreleased" / task.name).unlink(missing_ok=True)
+
     def generations(self) -> set[tuple[str, str]]:
         """Return the (study key, generation) of every task, in whichever state."""
         return {(task.study_key, task.generation) for state in STATES for task in self.tasks(state)}
+
+    def is_noted(self, task: Task) -> bool:
+        """Tell whether the same work is noted in any state, whichever attempt it is."""
+        start = task.name.removesuffix(str(task.attempt))
+        # Twice, for a task goes from one state to one that was looked at before.
+        states = (*STATES, *STATES)
+        return any(entry.name.startswith(start) for state in states for entry in os.scandir(self._folder / state))
 
     def claim(self, task: Task, supervisor: str) -> int:
         """Note that a worker begins a task, and say how often one has died at it.
@@ -126,10 +162,11 @@ class Agenda:
         int
         """
         path, deaths = self._folder / "claims" / task.name, 0
-        with contextlib.suppress(FileNotFoundError):
+        # What the machine took along when it went down may be gone or empty: such a death does not count anyway.
+        with contextlib.suppress(FileNotFoundError, ValueError):
             left = read_json(path)
             deaths = left["deaths"] + (left["supervisor"] == supervisor)
-        write_json(path, {"supervisor": supervisor, "deaths": deaths})
+        write_json(path, {"supervisor": supervisor, "deaths": deaths}, lasts=False)
         return deaths
 
     def unclaim(self, task: Task) -> None:
@@ -140,6 +177,17 @@ class Agenda:
         """Return the tasks in a state, oldest first."""
         entries = [entry for entry in os.scandir(self._folder / state) if _NAME.fullmatch(entry.name)]
         return [Task.parse(entry.name) for entry in sorted(entries, key=_age)]
+
+
+def _move(path: Path, to: Path) -> bool:
+    try:
+        path.rename(to)
+    except FileNotFoundError:
+        return False
+    sync_folder(to.parent)
+    with contextlib.suppress(FileNotFoundError):  # its study was forgotten meanwhile
+        sync_folder(path.parent)
+    return True
 
 
 def _age(entry: os.DirEntry[str]) -> tuple[float, str]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
-import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -24,157 +20,45 @@ from pydantic import (
     model_validator,
 )
 
+from node.config_notify import Receiver
+from node.config_types import (
+    OF_A_FILE,
+    AETitle,
+    DestinationTLS,
+    FileOrNone,
+    Folder,
+    Host,
+    ListenTLS,
+    Name,
+    Network,
+    Number,
+    Port,
+    Seconds,
+    Section,
+    address_of_the_page,
+    is_loopback,
+    none_where_off,
+    syslog_receiver,
+)
 from node.errors import ConfigError
-
-# In the spool's folder, where the configuration names no other database.
-BOOK = "queue.sqlite"
-# What is checked was read from a file, where a key without a value stands for a mistake.
-_OF_A_FILE = "of a file"
-
-
-def _ae_title(value: str) -> str:
-    """Check an AE title: 1 to 16 characters, no backslash, no control character, not only spaces (PS3.5 6.2, VR AE)."""
-    value = value.strip(" ")
-    if not 1 <= len(value) <= 16 or not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]+", value):
-        raise ValueError("must be 1 to 16 printable ASCII characters without a backslash (an AE title, PS3.5 6.2)")
-    return value
-
-
-def _name(value: str) -> str:
-    """Check a destination's name, which also names a folder of the spool."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
-        raise ValueError("must be 1 to 32 lower-case letters, digits, '-' or '_', for it names a folder too")
-    return value
-
-
-def _no_yes_or_no(value: Any) -> Any:
-    """Refuse a truth value where a number belongs: Python would take ``port: yes`` for port 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number; YAML reads a bare yes, no, on or off as true or false")
-    return value
-
-
-def _not_empty(value: Any) -> Any:
-    """Refuse an empty host, which would listen on every network card, and an empty folder, which is the file's own."""
-    if value == "":
-        raise ValueError("must not be empty")
-    return value
-
-
-def _none_where_empty(value: Any) -> Any:
-    """Take an empty text for no file at all."""
-    return None if value == "" else value
-
-
-def _none_where_off(value: Any, info: ValidationInfo) -> Any:
-    """Take ``off``, which YAML 1.1 reads as false, for no section; nothing else, or commented keys would turn TLS off."""
-    if value is None and info.context == _OF_A_FILE:
-        raise ValueError("must be off, or a section of keys")
-    return None if value is False or value == "off" else value
-
-
-def _server_name(value: str) -> str:
-    """Check a name that a certificate may be for: of a host, or an IP address."""
-    try:
-        encoded = value.encode("idna")
-    except UnicodeError:
-        encoded = b"."
-    if encoded.startswith(b".") or not value.isprintable():
-        raise ValueError("must be the name of a host, such as pacs.hospital.example, or an IP address")
-    return value
-
-
-def _syslog_receiver(value: str) -> str:
-    """Check where a syslog receiver is."""
-    try:
-        parts = urlsplit(value)
-        is_right = (
-            parts.scheme in ("udp", "tls")
-            and parts.hostname
-            and parts.port
-            and value == f"{parts.scheme}://{parts.netloc}"
-        )
-    except ValueError:  # a port that is none
-        is_right = False
-    if value and not is_right:
-        raise ValueError("must be udp://HOST:PORT or tls://HOST:PORT, such as udp://10.1.2.3:514, or empty")
-    return value
-
-
-def _network(value: str) -> str:
-    """Check an IP address, or a network of them."""
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError("must be an IP address, such as 10.1.2.3, or a network, such as 10.1.2.0/24") from None
-    return value
-
-
-Number = BeforeValidator(_no_yes_or_no)
-Network = Annotated[str, AfterValidator(_network)]
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, AfterValidator(_not_empty)]
-Folder = Annotated[Path, BeforeValidator(_not_empty)]
-File = Folder
-FileOrNone = Annotated[Path | None, BeforeValidator(_none_where_empty)]
-Port = Annotated[int, Number, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Number, Field(ge=0, le=3600)]
-
-
-class _Section(BaseModel):
-    """One section of the file: frozen, and strict about names it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class ListenTLS(_Section):
-    """How the node proves who it is to its callers, and what they must prove."""
-
-    certificate: File
-    key: File
-    trusted: FileOrNone = None
-    client_certificate: bool = True
-
-    @model_validator(mode="after")
-    def _callers_are_held_against_something(self) -> ListenTLS:
-        if self.client_certificate and self.trusted is None:
-            raise ValueError("trusted is missing: name the file of the authorities that sign the callers' certificates")
-        return self
-
-
-class DestinationTLS(_Section):
-    """What a destination must prove, and how the node proves who it is to it."""
-
-    trusted: File
-    certificate: FileOrNone = None
-    key: FileOrNone = None
-    server_name: Annotated[str, AfterValidator(_server_name)] = ""
-    check_name: bool = True
-
-    @model_validator(mode="after")
-    def _a_certificate_has_a_key(self) -> DestinationTLS:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together; give both, or neither")
-        return self
-
 
 TLS = TypeVar("TLS", ListenTLS, DestinationTLS)
 
 
-class Listen(_Section):
+class Listen(Section):
     """Where the node listens for DICOM associations, and whom it answers."""
 
     ae_title: AETitle = "CXRTRIAGE"
     host: Host = "127.0.0.1"
     port: Port = 11112
     callers: tuple[AETitle, ...] = ()
-    addresses: dict[AETitle, tuple[Network, ...]] = {}
+    addresses: dict[AETitle, tuple[Network, ...]] = Field(default={})
     associations: Annotated[int, Number, Field(ge=1, le=512)] = 64
     associations_per_caller: Annotated[int, Number, Field(ge=1, le=512)] = 32
-    tls: Annotated[ListenTLS | None, BeforeValidator(_none_where_off)] = None
+    tls: Annotated[ListenTLS | None, BeforeValidator(none_where_off)] = None
 
 
-class Spool(_Section):
+class Spool(Section):
     """Where instances, results and the work to do are kept."""
 
     folder: Folder = Path("spool")
@@ -189,34 +73,21 @@ class Spool(_Section):
         return self.reserve_mb << 20
 
 
-class Database(_Section):
-    """Where the durable queue keeps its book. Empty: a SQLite file in the spool folder."""
-
-    url: str = ""
-
-    @field_validator("url")
-    @classmethod
-    def _known_engine(cls, url: str) -> str:
-        if url and not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            raise ValueError("must begin with sqlite:/// or postgresql://")
-        return url
-
-
-class Study(_Section):
+class Study(Section):
     """When a study counts as complete."""
 
     settle_s: Seconds = 1.0
     quiet_s: Seconds = 5.0
 
 
-class Gate(_Section):
+class Gate(Section):
     """Which images the model may read, beyond what the model bundle itself demands."""
 
     read_secondary_capture: bool = False
     minimum_px: Annotated[int, Number, Field(ge=32, le=4096)] = 128
 
 
-class Model(_Section):
+class Model(Section):
     """Which model reads, and on what."""
 
     bundle: Folder = Path("models/cxr-triage-0.3.0")
@@ -224,7 +95,7 @@ class Model(_Section):
     thresholds: FileOrNone = None
 
 
-class Report(_Section):
+class Report(Section):
     """What the results look like."""
 
     heat_map: Literal["all", "flagged", "off"] = "all"
@@ -240,31 +111,44 @@ class Report(_Section):
         return section
 
 
-class Destination(_Section):
+class Destination(Section):
     """A Storage SCP that receives the results."""
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Name
     ae_title: AETitle
     host: Host
     port: Annotated[int, Number, Field(ge=1, le=65535)]
     profile: Literal["viewer", "air"] = "viewer"
     commitment: bool = False
-    tls: Annotated[DestinationTLS | None, BeforeValidator(_none_where_off)] = None
+    tls: Annotated[DestinationTLS | None, BeforeValidator(none_where_off)] = None
 
 
-class Web(_Section):
-    """Where the status page listens."""
+class Web(Section):
+    """Where the status page listens, and who may see patients' data on it."""
 
     host: Host = "127.0.0.1"
     port: Port = 8080
+    password_file: FileOrNone = None
+    open: bool = False
+    url: Annotated[str, AfterValidator(address_of_the_page)] = ""
+
+    @model_validator(mode="after")
+    def _others_need_a_password(self) -> Web:
+        if not (is_loopback(self.host) or self.password_file or self.open):
+            raise ValueError(
+                f"host {self.host} lets other machines see the status page, and there is no password. Name a "
+                "password_file (cxr-node password writes it), or set host to 127.0.0.1, or, where something before the "
+                "page guards it, open to true"
+            )
+        return self
 
 
-class Audit(_Section):
+class Audit(Section):
     """Where audit records go, and what they name studies and patients by."""
 
     file: FileOrNone = None
-    syslog: Annotated[str, AfterValidator(_syslog_receiver)] = ""
-    tls: Annotated[DestinationTLS | None, BeforeValidator(_none_where_off)] = None
+    syslog: Annotated[str, AfterValidator(syslog_receiver)] = ""
+    tls: Annotated[DestinationTLS | None, BeforeValidator(none_where_off)] = None
     identifiers: Literal["key", "plain"] = "key"
 
     @model_validator(mode="after")
@@ -274,7 +158,7 @@ class Audit(_Section):
         return self
 
 
-class Limits(_Section):
+class Limits(Section):
     """What a film may cost until it is given up, and how long the worker may stand still until it is started anew."""
 
     film_s: Annotated[float, Number, Field(ge=1, le=600)] = 20
@@ -283,12 +167,15 @@ class Limits(_Section):
     worker_mb: Annotated[int, Number, Field(ge=256, le=1_000_000)] = 4096
 
 
-class Settings(_Section):
+NAMED = TypeVar("NAMED", Destination, Receiver)
+
+
+class Settings(Section):
     """The whole configuration."""
 
+    mode: Literal["live", "shadow", "supervised"] = "live"
     listen: Listen = Listen()
     spool: Spool = Spool()
-    database: Database = Database()
     study: Study = Study()
     gate: Gate = Gate()
     limits: Limits = Limits()
@@ -297,25 +184,24 @@ class Settings(_Section):
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
     audit: Audit = Audit()
+    notify: tuple[Receiver, ...] = ()
 
-    @field_validator("destinations")
+    @field_validator("destinations", "notify")
     @classmethod
-    def _names_are_unique(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        names = [destination.name for destination in destinations]
+    def _names_are_unique(cls, named: tuple[NAMED, ...], info: ValidationInfo) -> tuple[NAMED, ...]:
+        names = [each.name for each in named]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"the name {twice[0]!r} is used twice; give each destination its own")
-        return destinations
-
-    @property
-    def database_url(self) -> str:
-        """The URL of the queue's database."""
-        return self.database.url or f"sqlite:///{self.spool.folder / BOOK}"
+            raise ValueError(
+                f"the name {twice[0]!r} is used twice; give each {'receiver' if info.field_name == 'notify' else 'destination'} its own"
+            )
+        return named
 
     def digest(self) -> str:
         """Return a digest of what shapes a result; it enters each result's UID, so that other settings make other UIDs.
 
-        Addresses, folders and times are left out: moving the node to another disk does not change what it says.
+        Addresses, folders and times are left out: moving the node to another disk does not change what it says. So is
+        the mode: a result that waits for a person, or is sent to nobody, is the very object that would be sent.
         """
         shaping = {"report": self.report.model_dump(mode="json"), "gate": self.gate.model_dump(mode="json")}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
@@ -353,7 +239,7 @@ def load(path: Path) -> Settings:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}:1: the file must hold sections such as 'listen:'; see config/node.yaml")
     try:
-        settings = Settings.model_validate(values, context=_OF_A_FILE)
+        settings = Settings.model_validate(values, context=OF_A_FILE)
     except ValidationError as error:
         complaints += [_complaint(dict(lines), problem) for problem in error.errors(include_input=False)]
     if complaints:
@@ -465,9 +351,9 @@ def _what_is_right(key: str, problem: Any) -> str:
 def _known_keys(section: str) -> str:
     """Say which keys a section has."""
     model: type[BaseModel] = Settings
-    for part in filter(None, section.split(".")):
-        annotation = Destination if part.isdigit() else getattr(model.model_fields.get(part), "annotation", None)
-        for each in (annotation, *get_args(annotation)):  # a section, or a section or None
+    for part in filter(str.isidentifier, section.split(".")):  # not the numbers of a list's sections
+        annotation = getattr(model.model_fields.get(part), "annotation", None)
+        for each in (annotation, *get_args(annotation)):  # a section, a section or None, or a list of sections
             if isinstance(each, type) and issubclass(each, BaseModel):
                 model = each
     return f"Known here: {', '.join(model.model_fields)}."
@@ -479,7 +365,9 @@ def _with_absolute_folders(settings: Settings, base: Path) -> Settings:
             "spool": settings.spool.model_copy(update={"folder": base / settings.spool.folder}),
             "model": settings.model.model_copy(update=_absolute(base, settings.model)),
             "audit": settings.audit.model_copy(update=_absolute_audit(base, settings.audit)),
+            "web": settings.web.model_copy(update=_absolute_web(base, settings.web)),
             "listen": settings.listen.model_copy(update={"tls": _absolute_tls(base, settings.listen.tls)}),
+            "notify": tuple(each.model_copy(update=_absolute_receiver(base, each)) for each in settings.notify),
             "destinations": tuple(
                 each.model_copy(update={"tls": _absolute_tls(base, each.tls)}) for each in settings.destinations
             ),
@@ -493,6 +381,23 @@ def _absolute(base: Path, model: Model) -> dict[str, Path | None]:
 
 def _absolute_audit(base: Path, audit: Audit) -> dict[str, Any]:
     return {"file": base / audit.file if audit.file else None, "tls": _absolute_tls(base, audit.tls)}
+
+
+def _absolute_web(base: Path, web: Web) -> dict[str, Path | None]:
+    return {"password_file": base / web.password_file if web.password_file else None}
+
+
+def _absolute_receiver(base: Path, receiver: Receiver) -> dict[str, Any]:
+    webhook, email, hl7 = receiver.webhook, receiver.email, receiver.hl7
+    return {
+        "webhook": webhook and webhook.model_copy(update=_absolute_files(base, webhook, "secret_file", "trusted")),
+        "email": email and email.model_copy(update=_absolute_files(base, email, "password_file", "trusted")),
+        "hl7": hl7 and hl7.model_copy(update={"tls": _absolute_tls(base, hl7.tls)}),
+    }
+
+
+def _absolute_files(base: Path, section: Section, *keys: str) -> dict[str, Path]:
+    return {key: base / path for key in keys if (path := getattr(section, key))}
 
 
 def _absolute_tls(base: Path, tls: TLS | None) -> TLS | None:

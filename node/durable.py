@@ -33,8 +33,15 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def write_new(path: Path, parts: Iterable[bytes | memoryview], lasts: bool = True) -> None:
     """Write a new file and fsync it; its folder is the caller's to fsync. Where the disk is full, nothing of it is left.
+
+    Parameters
+    ----------
+    path : Path
+    parts : iterable of bytes-like
+    lasts : bool
+        Whether it is to outlive the machine; without, it outlives this process alone, and is not fsynced.
 
     Raises
     ------
@@ -47,7 +54,8 @@ def write_new(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             for part in parts:
                 file.write(part)
             file.flush()
-            os.fsync(file.fileno())
+            if lasts:
+                os.fsync(file.fileno())
     except OSError:
         path.unlink(missing_ok=True)
         raise
@@ -101,17 +109,26 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, form: dict[str, Any]) -> None:
-    """Write or replace a JSON file; readers see the old one or the new one, never a part."""
+def write_json(path: Path, form: dict[str, Any], lasts: bool = True) -> None:
+    """Write or replace a JSON file; readers see the old one or the new one, never a part.
+
+    Parameters
+    ----------
+    path : Path
+    form : dict
+    lasts : bool
+        Whether it is to outlive the machine, or this process alone.
+    """
     make_folder(path.parent)
     part = path.with_name(f".{uuid.uuid4().hex}")
-    write_new(part, (json.dumps(form, sort_keys=True).encode(),))
+    write_new(part, (json.dumps(form, sort_keys=True).encode(),), lasts)
     try:
         part.rename(path)
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if lasts:
+        sync_folder(path.parent)
 
 
 def clear_left(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The stages of a study's way after the spool, each a plain function of one task: read, compose, deliver, confirm.
 
 Each leaves its result in the spool before it returns and finds it there when it is asked again, so it may be cut off
-and repeated at any point. `node.workflow` makes the sequence durable.
+and repeated at any point. `node.workflow` puts them in their order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from node.agenda import Task
 from node.attributes import text, whole
 from node.bundle import Bundle
 from node.config import Destination, Settings
-from node.deliver import GIVE_UP_AFTER_S, StorageSCU, backoff_s
+from node.deliver import GIVE_UP_AFTER_S, LONGEST_BACKOFF_S, StorageSCU, backoff_s
 from node.dimse import Outcome
 from node.errors import NotAssessable, Parked, Reason, TryAgain
 from node.film_reader import FilmReader
 from node.gate import GateRules, judge
 from node.product import uid
+from node.release import is_to_be_sent
 from node.report import ReportOptions, StudySource, compose
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
@@ -130,15 +131,23 @@ class Journey:
         log.event("results.composed", study=task.study_key, generation=task.generation, results=len(results))
 
     def post(self, task: Task) -> list[Follow]:
-        """Put the results of a generation into the outbox of every destination."""
+        """Put the results of a generation into the outbox of every destination, or keep them back where the mode says so.
+
+        Raises
+        ------
+        Parked
+            Where a person has released them and the node is in shadow mode since.
+        """
+        name = task.study_key, task.generation
+        wanted = [each for each in self.settings.destinations if self.spool.results(*name, each.profile)]
+        if not is_to_be_sent(self.spool, self.settings.mode, task, bool(wanted)):
+            return []
         tasks = []
-        for destination in self.settings.destinations:
-            if self.spool.results(task.study_key, task.generation, destination.profile):
-                deliver = replace(task, verb="deliver", destination=destination.name, attempt=1)
-                held = self.spool.outbox.delivery(destination.name, task.study_key, task.generation)
-                if held is None:
-                    self._save(deliver, _fresh_entry(deliver))
-                tasks.append(Follow(deliver, 0.0))
+        for destination in wanted:
+            deliver = replace(task, verb="deliver", destination=destination.name, attempt=1)
+            if self.spool.outbox.delivery(destination.name, *name) is None:
+                self._save(deliver, _fresh_entry(deliver))
+            tasks.append(Follow(deliver, 0.0))
         return tasks
 
     def deliver(self, task: Task) -> Follow | None:
@@ -157,6 +166,10 @@ class Journey:
         entry = self._entry(task)
         if entry["state"] == "delivered":
             return None
+        if self.settings.mode == "shadow":
+            raise Parked(
+                "the node is in shadow mode since, and sends nothing. When it is not any more, run cxr-node retry."
+            )
         scu = self.destinations[task.destination]
         results = self.spool.results(task.study_key, task.generation, destination.profile)
         if not results:
@@ -179,7 +192,7 @@ class Journey:
         look, transaction = replace(task, verb="confirm", attempt=entry["looks"] + 1), uid("commitment", task.name)
         self.spool.outbox.expect_commitment(transaction)
         entry["transactions"] = [*_others(entry, transaction), transaction]
-        entry.update(state="committing", next=look.name)
+        entry.update(state="committing", next=look.name, due=_due(CONFIRM_EVERY_S[0]))
         self._save(task, entry)
         scu.request_commitment(stored, transaction)
         return Follow(look, CONFIRM_EVERY_S[0])
@@ -234,7 +247,7 @@ class Journey:
             self._save(task, entry)
             raise TryAgain(f"destination {task.destination!r} has not reported its commitment; asking again")
         wait_s = CONFIRM_EVERY_S[min(task.attempt, len(CONFIRM_EVERY_S) - 1)]
-        entry.update(waited_s=entry["waited_s"] + wait_s, next=task.next.name)
+        entry.update(waited_s=entry["waited_s"] + wait_s, next=task.next.name, due=_due(wait_s))
         self._save(task, entry)
         return Follow(task.next, wait_s)
 
@@ -254,7 +267,8 @@ class Journey:
         if entry["waited_s"] + wait_s > GIVE_UP_AFTER_S:
             raise Parked(f"given up after {GIVE_UP_AFTER_S / 3600:.0f} h. The last trouble was: {error}")
         again = replace(task, verb="deliver", attempt=entry["attempt"] + 1)
-        entry.update(state="waiting", error=str(error), waited_s=entry["waited_s"] + wait_s, next=again.name)
+        waited_s = entry["waited_s"] + wait_s
+        entry.update(state="waiting", error=str(error), waited_s=waited_s, next=again.name, due=_due(wait_s))
         self._save(again, entry)
         log.alarm(
             "delivery.postponed", study=task.study_key, destination=task.destination, wait_s=wait_s, error=str(error)
@@ -263,7 +277,7 @@ class Journey:
 
     def set_aside(self, task: Task, error: str, message: str) -> None:
         """Park a task for a person, with the reason."""
-        if task.verb != "read":
+        if task.destination != "-":
             entry = self._entry(task)
             entry.update(state="parked", error=message, next=None)
             self._save(task, entry)
@@ -338,10 +352,10 @@ class Journey:
         return dcmread(path, stop_before_pixels=True)
 
     def _previous_report(self, study_key: str, name: str | None, profile: str) -> Dataset | None:
-        """Return the header of the latest earlier report of this profile."""
+        """Return the header of the latest earlier report of this profile that was sent, or is on its way."""
         while name is not None:
             results = self.spool.results(study_key, name, profile)
-            if results:
+            if results and self.spool.outbox.is_posted(study_key, name):
                 return dcmread(results[0][0], stop_before_pixels=True)
             name = self.spool.generation(study_key, name).previous
         return None
@@ -361,6 +375,20 @@ def _fresh_entry(task: Task) -> dict[str, Any]:
         "waited_s": 0.0,
         "error": None,
     }
+
+
+def wait_s(entry: dict[str, Any]) -> float:
+    """Return for how long an open delivery is still to wait (s), after a stop.
+
+    No longer than between any two attempts: where the clock was set back by a day, work must not rest for a day.
+    """
+    due = entry.get("due")
+    left_s = (datetime.fromisoformat(due) - datetime.now(UTC)).total_seconds() if due else 0.0
+    return min(max(left_s, 0.0), LONGEST_BACKOFF_S)
+
+
+def _due(wait_s: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
 
 
 def _others(entry: dict[str, Any], transaction: str) -> list[str]:

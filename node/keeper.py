@@ -87,11 +87,19 @@ class Keeper:
             if not is_old and not 0 < self._keep_bytes < total:
                 return
             untouched_s = max(GRACE_S, self._keep_s) if is_old else GRACE_S
-            if self._spool.forget(study_key, untouched_s):
+            if self._forget(study_key, untouched_s):
                 total -= size
                 self.forgotten += 1
                 log.event("study.forgotten", study=study_key, bytes=size, reason="age" if is_old else "room")
             yield
+
+    def _forget(self, study_key: str, untouched_s: float) -> bool:
+        """Forget a study if it may go; one that the disk holds on to keeps no other."""
+        try:
+            return self._spool.forget(study_key, untouched_s)
+        except OSError as error:
+            log.repeated("forgetting.failed", "", study=study_key, error=type(error).__name__)
+            return False
 
     def _size(self, study_key: str) -> int:
         """Return how much room a study takes, in bytes; asked only where there is a bound."""

@@ -35,6 +35,7 @@ def likeness(features: Array, bank: Array, k: int) -> Array:
     features : ndarray, (films, channels) float32
         Pooled features; those of an ensemble's members side by side.
     bank : ndarray, (films of the bank, channels) float32
+        Each of length 1, as `read_bank` gives them: making them so anew took longer than all else here.
     k : int
         Nearest neighbors, at most the films of the bank.
 
@@ -50,7 +51,7 @@ def likeness(features: Array, bank: Array, k: int) -> Array:
     """
     if k > len(bank):
         raise ValueError(f"{k} nearest neighbors are asked for in a bank of {len(bank)} films")
-    cosines = _unit(features) @ _unit(bank).T
+    cosines = unit(features) @ bank.T
     nearest: Array = np.partition(cosines, len(bank) - k, axis=1)[:, len(bank) - k :].mean(1, dtype=np.float32)
     return nearest
 
@@ -64,12 +65,12 @@ def bank_bytes(features: Array) -> bytes:
         Of training films, some hundred of each class, of all sources alike.
     """
     buffer = BytesIO()
-    np.savez(buffer, allow_pickle=False, **{_FEATURES: _unit(features).astype(np.float16)})
+    np.savez(buffer, allow_pickle=False, **{_FEATURES: unit(features).astype(np.float16)})
     return buffer.getvalue()
 
 
 def read_bank(path: Path) -> Array:
-    """Read what `bank_bytes` gave, (films, channels) float32.
+    """Read what `bank_bytes` gave, (films, channels) float32, each of length 1.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def read_bank(path: Path) -> Array:
         raise BundleError(f"{path}: holds no features of training films; export the bundle again: {error}") from error
     if bank.ndim != 2 or not bank.size or not np.isfinite(bank).all():
         raise BundleError(f"{path}: holds no features of training films; export the bundle again")
-    return bank
+    return unit(bank)
 
 
 def choose_cut_off(likenesses: Array, unlike: float) -> float:
@@ -99,7 +100,8 @@ def choose_cut_off(likenesses: Array, unlike: float) -> float:
     return float(np.floor(float(np.quantile(likenesses, unlike)) * _PLACES) / _PLACES)
 
 
-def _unit(features: Array) -> Array:
+def unit(features: Array) -> Array:
+    """Return features at length 1, (films, channels) float32; where all of a film are 0 they stay so."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit: Array = np.divide(features, lengths, out=np.zeros_like(features, np.float32), where=lengths > 0)
     return unit

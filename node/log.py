@@ -182,7 +182,7 @@ def _stream(stream: Any) -> Callable[[str], object]:
 def _silence_libraries() -> None:
     logging.root.handlers = [_WithheldText(logging.ERROR)]
     logging.raiseExceptions = False  # a handler that fails would print the record that it failed at
-    for name in ("dbos", "pynetdicom", "pydicom"):
+    for name in ("pynetdicom", "pydicom"):
         withhold(name)
     # pydicom warns of odd values with the values in the text.
     warnings.simplefilter("ignore")

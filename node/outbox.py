@@ -6,12 +6,19 @@ A delivery is one JSON file: in ``outbox/DESTINATION/`` while it is open, beside
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from node.commitment import CommitmentResult
-from node.durable import key_of, make_folder, read_json, write_json
+from node.durable import FILE_MODE, key_of, make_folder, read_json, write_json
+
+# An empty file whose time says when the destination took the results of a study last.
+_LAST_SUCCESS = "last_success"
+# What a person, or a program of theirs, put among ours is no delivery.
+_ENTRY = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{16}\.json")
 
 
 class Outbox:
@@ -34,6 +41,8 @@ class Outbox:
         if entry["state"] == "delivered":
             write_json(self._done_entry(destination, study_key, generation), entry)
             open_entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # shown to people, and relied on by nothing
+                (open_entry.parent / _LAST_SUCCESS).touch(FILE_MODE)
         else:
             write_json(open_entry, entry)
 
@@ -47,9 +56,19 @@ class Outbox:
 
     def open_deliveries(self, destination: str) -> Iterator[dict[str, Any]]:
         """Yield the deliveries of a destination that are not finished."""
-        for path in sorted((self._folder / "outbox" / destination).glob("[!.]*.json")):
+        folder = self._folder / "outbox" / destination
+        paths = folder.iterdir() if folder.exists() else ()
+        for path in sorted(path for path in paths if _ENTRY.fullmatch(path.name)):
             with contextlib.suppress(FileNotFoundError):
                 yield read_json(path)
+
+    def last_success(self, destination: str) -> str | None:
+        """Return when a destination took the results of a study last, as an ISO 8601 moment in UTC."""
+        try:
+            changed = (self._folder / "outbox" / destination / _LAST_SUCCESS).stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return datetime.fromtimestamp(changed, UTC).isoformat()
 
     def is_open(self, study_key: str, generation: str) -> bool:
         """Tell whether a delivery of a generation is not finished, also to a destination that is not configured any more."""
@@ -60,6 +79,10 @@ class Outbox:
         """Tell whether a destination has the results of a generation."""
         done = self._done_entry("any", study_key, generation).parent
         return done.exists() and any(done.glob("[!.]*.json"))
+
+    def is_posted(self, study_key: str, generation: str) -> bool:
+        """Tell whether the results of a generation have begun their way to any destination."""
+        return self.is_open(study_key, generation) or self.is_done(study_key, generation)
 
     def expect_commitment(self, transaction_uid: str) -> None:
         """Note that a report on this transaction will be asked for."""

@@ -102,9 +102,10 @@ class Quarantine:
     def prune(self) -> None:
         """Drop what was kept for long enough, and what a stopped receiver left without its reason."""
         with self._lock:
+            known = {entry.name for entry in self._entries()}
             for path in self._folder.glob("*.dcm"):
-                if not path.with_suffix(".json").exists():
-                    path.unlink(missing_ok=True)
+                if path.stem not in known:
+                    self.drop(path.stem)
             self._prune(COUNT_LIMIT, self._limit_bytes)
 
     def entries(self) -> list[Refused]:
@@ -147,7 +148,8 @@ class Quarantine:
     def _entries(self) -> Iterator[Refused]:
         """Yield what is kept, the oldest first: names begin with the time."""
         for path in sorted(self._folder.glob("[!.]*.json")):
-            with contextlib.suppress(FileNotFoundError):  # dropped between the list and the look
+            # Dropped between the list and the look, or spoilt by a hand that is not ours: then it is no reason to refuse more.
+            with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
                 yield Refused(**read_json(path))
 
     def _path(self, name: str, suffix: str) -> Path:

@@ -157,6 +157,8 @@ class Receiver:
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_report),
+            # The node is asked for no commitment: without a handler, pynetdicom answers 0x0110, which means "try again".
+            (evt.EVT_N_ACTION, lambda event: (dimse.UNRECOGNIZED_OPERATION, None)),
             (evt.EVT_RELEASED, lambda event: self._ended(event.assoc)),
             (evt.EVT_ABORTED, lambda event: self._ended(event.assoc)),
         ]

@@ -178,6 +178,7 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     with log.native_notes_held_back():
         from node.infer import Reader
         from node.journey import Journey
+        from node.release import Reminder
         from node.workflow import Desk
 
         reader = Reader(bundle, settings.model.device)
@@ -187,13 +188,13 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     stopped = _stop_on_signals()
     films = FilmReader(reader, darkroom, settings.limits.step_s)
     desk = Desk(Journey(settings, spool, bundle, films, destinations))
-    # On a full disk this waits. Told to stop, or left behind by its supervisor, it must not keep the role's lock meanwhile.
-    if not desk.open(stopped.wait_up_to):
-        return
+    desk.open()
+    reminder = Reminder(spool)
     announce(device=reader.device)
     log.event("model.ready", model=bundle.identity.version, device=reader.device)
     while not stopped.wait_up_to(SAY_EVERY_S):
         announce()
+        reminder.look()
     desk.close()
 
 

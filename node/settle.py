@@ -3,7 +3,8 @@
 A study is read once every association that brought it is released and ``settle_s`` have passed. Where a second
 association brings more of it in that time, its images evidently come one association each, and ``quiet_s`` without a
 new image take the place of ``settle_s``. A sender that keeps its association open is given ``quiet_s`` after its last
-image as well. Whatever comes later makes a new generation, whose report replaces the old one.
+image as well. None is waited for longer than `LONGEST_QUIETS` times ``quiet_s`` in all: a sender that never rests must not
+keep the study from being read. Whatever comes later makes a new generation, whose report replaces the old one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from node import log
 
+LONGEST_QUIETS = 12
 # Seconds after which a study is settled again whose settling failed in a way that nobody foresaw.
 AFTER_FAULT_S = 60.0
 
@@ -23,6 +25,7 @@ AFTER_FAULT_S = 60.0
 class _Arrival:
     """A study on its way in; times are of the monotonic clock, in seconds."""
 
+    first_image_s: float
     last_image_s: float
     released_s: float | None = None
     open: set[int] = field(default_factory=set)
@@ -63,7 +66,7 @@ class Settler:
         """Note that an association brought an instance of a study."""
         with self._changed:
             now = time.monotonic()
-            arrival = self._arrivals.setdefault(study_key, _Arrival(now))
+            arrival = self._arrivals.setdefault(study_key, _Arrival(now, now))
             arrival.last_image_s = now
             if association not in arrival.open:
                 arrival.open.add(association)
@@ -73,7 +76,8 @@ class Settler:
     def come_back(self, study_key: str, wait_s: float = 0.0) -> None:
         """Have a study settled as if its last image came in `wait_s`, unless it is arriving already."""
         with self._changed:
-            self._arrivals.setdefault(study_key, _Arrival(time.monotonic() + wait_s))
+            moment_s = time.monotonic() + wait_s
+            self._arrivals.setdefault(study_key, _Arrival(moment_s, moment_s))
             self._changed.notify()
 
     def released(self, association: int) -> None:
@@ -87,10 +91,12 @@ class Settler:
 
     def _due_s(self, arrival: _Arrival) -> float:
         """Return when the study is complete if nothing more happens."""
+        quiet_s = max(self._quiet_s, self._settle_s)
         if arrival.open or arrival.released_s is None:
-            return arrival.last_image_s + max(self._quiet_s, self._settle_s)
-        wait = self._settle_s if arrival.associations == 1 else max(self._quiet_s, self._settle_s)
-        return arrival.released_s + wait
+            due_s = arrival.last_image_s + quiet_s
+        else:
+            due_s = arrival.released_s + (self._settle_s if arrival.associations == 1 else quiet_s)
+        return min(due_s, arrival.first_image_s + LONGEST_QUIETS * quiet_s)
 
     def _run(self) -> None:
         while True:

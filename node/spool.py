@@ -1,6 +1,6 @@
 """The folder that outlives a power cut: received instances and what was read from them.
 
-It is the truth; the queue only says what to do next. ::
+It is the truth: whoever is stopped finds here what there is to do. ::
 
     spool/
       incoming/NAME.part                        an instance on its way in
@@ -9,7 +9,8 @@ It is the truth; the queue only says what to do next. ::
       studies/STUDY/GENERATION/reading.json     what the model said of them
       studies/STUDY/GENERATION/results/PROFILE/NN-KIND/K.dcm   what is sent; K counts encodings by preference
       studies/STUDY/GENERATION/deliveries/DESTINATION.json     what became of it
-      todo, open, parked, claims                tasks (`node.agenda`)
+      studies/STUDY/GENERATION/WHY.json         its results are kept and not sent; WHY is shadow, withheld or superseded
+      todo, open, parked, unreleased, claims    tasks (`node.agenda`)
       outbox, commitments                       deliveries (`node.outbox`)
       quarantine                                refused instances (`node.quarantine`)
       trash/STUDY.NAME                          a forgotten study while it is being deleted
@@ -66,6 +67,14 @@ class Kind(StrEnum):
     IMAGE = "image"
     DOCUMENT = "document"
     OWN = "own"
+
+
+class Unsent(StrEnum):
+    """Why results are kept and not sent."""
+
+    SHADOW = "shadow"
+    WITHHELD = "withheld"
+    SUPERSEDED = "superseded"
 
 
 # A file that a person, or a program of theirs, put among ours must not stop the node: it is passed over.
@@ -341,10 +350,22 @@ class Spool:
         except FileNotFoundError:
             return math.inf
 
+    def unsent(self, study_key: str, name: str) -> Unsent | None:
+        """Return why the results of a generation are not to be sent, None where nobody has said so."""
+        return next((why for why in Unsent if self.unsent_note(study_key, name, why).exists()), None)
+
+    def keep_unsent(self, study_key: str, name: str, why: Unsent) -> None:
+        """Note durably that the results of a generation are kept and not sent."""
+        write_json(self.unsent_note(study_key, name, why), {"at": datetime.now(UTC).isoformat()})
+
+    def unsent_note(self, study_key: str, name: str, why: Unsent) -> Path:
+        """Return the file that says so."""
+        return self.generation_folder(study_key, name) / f"{why}.json"
+
     def is_through(self, study_key: str) -> bool:
         """Tell whether nothing is left to do of a study: all of it read, and every result where it was to go.
 
-        Results that were made and posted to no destination count as not delivered.
+        Results that were made and posted to no destination count as not delivered, unless they are not to be sent.
         """
         instances, generations = self._instances(study_key), self.generations(study_key)
         if instances and _digest(instances) not in {generation.name for generation in generations}:
@@ -360,7 +381,8 @@ class Spool:
         if not self.has_results(study_key, name) or self.outbox.is_open(study_key, name):
             return False
         results = (self.generation_folder(study_key, name) / "results").rglob("*.dcm")
-        return next(results, None) is None or self.outbox.is_done(study_key, name)
+        is_settled = next(results, None) is None or self.outbox.is_done(study_key, name)
+        return is_settled or self.unsent(study_key, name) is not None
 
     def study_folder(self, study_key: str) -> Path:
         """Return a study's folder."""
@@ -434,7 +456,7 @@ class Spool:
         entry = self.outbox.delivery(task.destination, task.study_key, task.generation)
         if entry is not None:
             again = replace(task, verb="deliver", attempt=entry["attempt"] + 1)
-            entry.update(state="waiting", error=None, failures=0, waited_s=0.0, next=again.name)
+            entry.update(state="waiting", error=None, failures=0, waited_s=0.0, next=again.name, due=None)
             self.outbox.post(task.destination, task.study_key, task.generation, entry)
         self.agenda.note(again)
         self.agenda.unpark(task)

@@ -11,7 +11,7 @@ import re
 
 # It adds to pydicom's dictionary what came into the Standard later: without it, what follows would go by who was imported first.
 import pynetdicom  # noqa: F401
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 
 # Classes without a study: services about stores, and instances that belong to no patient (PS3.4 Annex GG).
 _NOT_OF_A_STUDY = (
@@ -44,9 +44,13 @@ STORAGE_CLASSES: dict[str, str] = _storage_names()
 
 
 def _transfer_syntaxes() -> list[str]:
-    """Return every transfer syntax for instances that pydicom's copy of PS3.6 knows, the uncompressed ones first."""
+    """Return every transfer syntax for instances that pydicom's copy of PS3.6 knows, in the order of preference.
+
+    A sender that offers several for one presentation context can encode each, so the cheapest to read is taken: an
+    uncompressed one, and among those the one that says what its private attributes are.
+    """
     syntaxes = [uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax" and _carries(entry[0])]
-    return sorted(syntaxes, key=lambda uid: UID(uid).is_encapsulated)
+    return sorted(syntaxes, key=lambda uid: (UID(uid).is_encapsulated, uid != ExplicitVRLittleEndian))
 
 
 def _carries(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tasks outlive the queue's book: each is a file, found again in the state it was in."""
+"""Tasks outlive the worker: each is a file, found again in the state it was in."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def test_the_next_attempt_is_the_same_work_under_another_name():
 
 
 def test_a_new_agenda_has_nothing_to_do(agenda):
-    assert [agenda.tasks(state) for state in STATES] == [[], [], []]
+    assert [agenda.tasks(state) for state in STATES] == [[] for _ in STATES]
     assert agenda.generations() == set()
 
 
@@ -198,3 +198,10 @@ def test_a_claim_is_no_task(agenda):
     agenda.claim(READ, "supervisor 1")
     assert states_of(agenda, READ) == []
     assert agenda.generations() == set()
+
+
+def test_a_claim_that_a_power_cut_emptied_counts_no_death(agenda, tmp_path):
+    agenda.claim(READ, "one")
+    (tmp_path / "spool" / "claims" / READ.name).write_bytes(b"")
+    assert agenda.claim(READ, "one") == 0
+    assert agenda.claim(READ, "one") == 1

@@ -25,7 +25,7 @@ SEEN_BY_TRAINING = {
     "node.study",
 }
 BROAD = {"Exception", "BaseException"}
-HEAVY = {"tensorflow", "keras", "dbos", "sklearn", "pandas", "matplotlib", "training"}
+HEAVY = {"tensorflow", "keras", "sklearn", "pandas", "matplotlib", "training"}
 
 
 def test_the_import_contracts_hold() -> None:

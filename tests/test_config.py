@@ -48,7 +48,7 @@ def complaints(file):
 def test_the_shipped_file_loads_and_says_the_defaults():
     settings = load(SHIPPED)
     assert settings.listen == Settings().listen
-    for section in ("database", "study", "gate", "report", "web"):
+    for section in ("study", "gate", "report", "web"):
         assert getattr(settings, section) == getattr(Settings(), section)
     assert settings.destinations == (Destination(name="pacs", ae_title="ORTHANC", host="127.0.0.1", port=4242),)
 
@@ -57,6 +57,8 @@ def test_the_shipped_file_holds_every_key_there_is():
     shipped = yaml.safe_load(SHIPPED.read_text("utf-8"))
     assert set(shipped) == set(Settings.model_fields)
     for name, section in shipped.items():
+        if name in ("mode", "notify"):  # a word, and a list that is empty
+            continue
         model = Destination if name == "destinations" else Settings.model_fields[name].annotation
         keys = section[0] if name == "destinations" else section
         assert set(keys) == set(model.model_fields), name
@@ -109,7 +111,7 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(complaints):
         "9: report.heat_map: is given twice; keep one",
         "11: destinations.0.name: must be 1 to 32 lower-case letters, digits, '-' or '_', for it names a folder too",
         "11: destinations.0.port: is missing; give it a value",
-        "14: colour: is not a key of this file. Known here: listen, spool, database, study, gate, limits, model,"
+        "14: colour: is not a key of this file. Known here: listen, spool, study, gate, limits, model,"
         " report, destinations, web, audit.",
     ]
 
@@ -175,7 +177,9 @@ def test_a_file_without_sections_is_refused(complaints, text):
 
 @pytest.mark.parametrize("value", ["", "hello", "[a]", "3"])
 def test_a_section_that_is_no_mapping_is_refused(complaints, value):
-    assert complaints(f"web: {value}\n") == ["1: web: must be a section of keys. Known here: host, port."]
+    assert complaints(f"web: {value}\n") == [
+        "1: web: must be a section of keys. Known here: host, port, password_file, open, url."
+    ]
 
 
 def test_a_destination_that_is_no_mapping_is_refused(complaints):
@@ -190,7 +194,9 @@ def test_what_should_be_a_list_is_said_to_be_one(complaints, text):
 
 
 def test_a_key_that_yaml_reads_as_a_truth_value_keeps_its_line_and_spelling(complaints):
-    assert complaints("web:\n  host: h\n  on: 1\n") == ["3: web.on: is not a key of this file. Known here: host, port."]
+    assert complaints("web:\n  host: h\n  on: 1\n") == [
+        "3: web.on: is not a key of this file. Known here: host, port, password_file, open, url."
+    ]
 
 
 def test_a_doubled_section_is_refused(complaints):
@@ -292,21 +298,6 @@ def test_a_destination_without_a_port_to_call_is_refused(complaints):
 def test_the_second_of_two_destinations_is_named_by_its_own_line(complaints):
     found = complaints(DESTINATION + "  - name: other\n    ae_title: A\n    host: h\n    port: 1\n    profile: best\n")
     assert found == ["7: destinations.1.profile: Input should be 'viewer' or 'air'"]
-
-
-@pytest.mark.parametrize("url", ["sqlite:////var/q.sqlite", "postgresql://u@h/x", "postgresql+psycopg://u@h/x"])
-def test_a_database_of_a_known_kind_is_taken(file, url):
-    assert load(file(f"database:\n  url: {url}\n")).database_url == url
-
-
-def test_a_database_of_another_kind_is_refused_without_its_password(complaints):
-    (complaint,) = complaints("database:\n  url: mysql://user:hunter2@host/x\n")
-    assert complaint == "2: database.url: must begin with sqlite:/// or postgresql://"
-
-
-def test_without_a_database_the_queue_lies_in_the_spool(file):
-    path = file("")
-    assert load(path).database_url == f"sqlite:///{path.parent}/spool/queue.sqlite"
 
 
 def test_relative_folders_are_taken_from_the_file_and_absolute_ones_stay(tmp_path, file, monkeypatch):

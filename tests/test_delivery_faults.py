@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
 )
 
-from node import association, journey, requestor, workflow
+from node import association, journey, requestor
 from node.agenda import Task
 from node.commitment import CommitmentResult
 from node.config import Destination, Settings
@@ -30,9 +30,9 @@ from node.deliver import GIVE_UP_AFTER_S, StorageSCU, Stored
 from node.dimse import c_store_status, failure_reason
 from node.durable import key_of
 from node.errors import TryAgain
-from node.full_disk import FullDisk
 from node.journey import ASK_AGAIN_AFTER, Follow, Journey
 from node.spool import Kind, Spool
+from node.workflow import Desk
 from tests.acceptor import Acceptor
 from tests.raw import (
     ABORT,
@@ -186,7 +186,7 @@ def test_a_peer_that_breaks_the_protocol_is_tried_again_and_then_takes_the_resul
 
 @dataclass
 class Delivery:
-    """Results of one study on their way to a destination named pacs, without the queue: waits are told, not waited."""
+    """Results of one study on their way to a destination named pacs, without a lane: waits are told, not waited."""
 
     journey: Journey
     task: Task
@@ -199,8 +199,8 @@ class Delivery:
         return entry
 
     def do(self, task: Task) -> Follow | None:
-        """One workflow of the queue."""
-        follow = workflow._guarded(task, getattr(self.journey, task.verb))
+        """Do one task as its lane would."""
+        follow = Desk(self.journey)._guarded(task, getattr(self.journey, task.verb))
         if isinstance(follow, Follow):
             self.waits.append(follow.wait_s)
         return follow or None
@@ -230,7 +230,7 @@ Ready = Callable[..., Delivery]
 
 
 @pytest.fixture
-def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ready]:
+def ready(tmp_path: Path) -> Iterator[Ready]:
     """Give a delivery of a report, in three forms, and a picture."""
     scus: list[Any] = []
 
@@ -251,8 +251,6 @@ def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ready]:
         scus.append(scu or StorageSCU(destination, "CXRTRIAGE", spool.outbox.write_commitment))
         settings = Settings(spool=SpoolSection(folder=tmp_path / "spool"), destinations=(destination,))
         of_spool = Journey(settings, spool, cast(Any, None), cast(Any, None), {"pacs": scus[-1]})
-        monkeypatch.setattr(workflow, "_journey", of_spool)
-        monkeypatch.setattr(workflow, "_full_disk", FullDisk(tmp_path))
         (follow,) = of_spool.post(task)
         return Delivery(of_spool, follow.task)
 

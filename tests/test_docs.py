@@ -182,7 +182,7 @@ def test_the_locks_pin_every_dependency_by_digest_and_name_no_place(lock: str) -
 
 def _wanted(lock: str) -> Iterator[str]:
     project = tomllib.loads(_read("pyproject.toml"))["project"]
-    extras = ("train", "postgres", "dev") if "dev" in lock else ("train", "postgres")
+    extras = ("train", "dev") if "dev" in lock else ("train",)
     for requirement in [
         *project["dependencies"],
         *(line for e in extras for line in project["optional-dependencies"][e]),

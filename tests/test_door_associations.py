@@ -111,7 +111,7 @@ MALFORMED = {
         command(COMMIT, elements(**REPORT, x0800=DATA_SET)) + data_set(COMMIT, bytes(1_100_000)),
         (2, 0),
     ),
-    "a request for commitment": (command(COMMIT, elements(**ACTION, x0800=NO_DATA_SET)), (0x0110,)),
+    "a request for commitment": (command(COMMIT, elements(**ACTION, x0800=NO_DATA_SET)), (0x0211,)),
 }
 
 

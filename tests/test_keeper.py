@@ -250,14 +250,16 @@ def test_what_a_stopped_receiver_was_deleting_is_deleted_by_the_next(filled):
     assert left(filled.spool.trash) == []
 
 
-def test_a_disk_that_does_not_let_a_study_go_costs_no_other_turn(filled, monkeypatch):
-    delivered(filled, 31)
+def test_a_study_that_the_disk_does_not_let_go_keeps_no_other(filled, monkeypatch):
+    stuck, gone = delivered(filled, 40), delivered(filled, 31)
     housekeeper = Keeper(filled.spool, Rules(keep_days=30), Quarantine(filled.spool.folder / "quarantine"))
+    forget = filled.spool.forget
     with monkeypatch.context() as patch:
-        patch.setattr("node.spool.make_folder", no_space)
-        with pytest.raises(OSError, match="No space"):
-            housekeeper.turn()
-    housekeeper.turn()
+        patch.setattr(
+            filled.spool, "forget", lambda key, *more: no_space() if key == stuck.study_key else forget(key, *more)
+        )
+        housekeeper.turn()
+    assert filled.spool.studies() == [stuck.study_key] != [gone.study_key]
     housekeeper.turn()
     assert filled.spool.studies() == []
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from node.errors import BundleError
-from node.likeness import bank_bytes, choose_cut_off, likeness, read_bank
+from node.likeness import bank_bytes, choose_cut_off, likeness, read_bank, unit
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def test_the_likeness_is_the_mean_cosine_to_the_nearest_films(features):
     films, bank = features[:5], features[5:]
     cosines = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in bank] for a in films]
     expected = np.sort(cosines, axis=1)[:, -3:].mean(1)
-    np.testing.assert_allclose(likeness(films, bank, 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(likeness(films, unit(bank), 3), expected, rtol=1e-5)
 
 
 def test_a_film_of_the_bank_itself_is_most_alike_and_its_size_does_not_count(features):
-    np.testing.assert_allclose(likeness(100 * features[:4], features, 1), 1.0, rtol=1e-6)
-    assert likeness(-features[:4], features, 1).max() < 0
+    np.testing.assert_allclose(likeness(100 * features[:4], unit(features), 1), 1.0, rtol=1e-6)
+    assert likeness(-features[:4], unit(features), 1).max() < 0
 
 
 def test_features_that_are_all_zero_are_like_nothing(features):
@@ -39,7 +39,7 @@ def test_a_bank_comes_back_as_it_was_within_half_precision(features, tmp_path):
     bank = read_bank(path)
     assert bank.shape == features.shape and bank.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1.0, atol=1e-3)
-    np.testing.assert_allclose(likeness(features, bank, 3), likeness(features, features, 3), atol=1e-3)
+    np.testing.assert_allclose(likeness(features, bank, 3), likeness(features, unit(features), 3), atol=1e-3)
 
 
 def test_a_bank_takes_two_bytes_a_number_and_is_the_same_each_time(features):

@@ -34,7 +34,7 @@ def lines(monkeypatch):
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.raiseExceptions = True
     structlog.reset_defaults()
-    for name in ("dbos", "pynetdicom", "pydicom"):
+    for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -89,7 +89,7 @@ def test_what_json_has_no_word_for_is_written_all_the_same(lines):
     assert len(lines()) == 1
 
 
-@pytest.mark.parametrize("library", ["pydicom", "pynetdicom", "pynetdicom.assoc", "dbos", "anything.else"])
+@pytest.mark.parametrize("library", ["pydicom", "pynetdicom", "pynetdicom.assoc", "anything.else"])
 def test_an_error_of_a_library_is_named_and_its_text_withheld(lines, library):
     logging.getLogger(library).error("Invalid value: '%s'", SECRET)
     (line,) = lines()

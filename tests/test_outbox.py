@@ -91,11 +91,17 @@ def test_a_half_written_delivery_is_not_read(outbox, tmp_path):
     assert list(outbox.open_deliveries("pacs")) == [entry]
 
 
+def test_a_file_that_is_none_of_ours_is_not_read(outbox, tmp_path):
+    entry = post(outbox, "waiting")
+    (tmp_path / "spool" / "outbox" / "pacs" / "notes.json").write_text("none of ours")
+    assert list(outbox.open_deliveries("pacs")) == [entry]
+
+
 def test_a_delivery_that_is_closed_while_they_are_listed_is_left_out(outbox):
-    first, second = post(outbox, "waiting", study_key="a"), post(outbox, "waiting", study_key="b")
+    first, second = post(outbox, "waiting", study_key="a1" * 16), post(outbox, "waiting", study_key="b2" * 16)
     listing = outbox.open_deliveries("pacs")
     assert next(listing) == first
-    post(outbox, "delivered", study_key="b")
+    post(outbox, "delivered", study_key="b2" * 16)
     assert list(listing) == []
     assert second["study"] == "b"
 

@@ -135,6 +135,16 @@ def test_what_was_kept_for_long_goes_and_so_does_what_has_no_reason(spool):
     assert len(names(spool)) == 2
 
 
+def test_what_a_foreign_hand_spoilt_is_no_reason_to_keep_no_more(spool):
+    refuse(spool, held(spool))
+    next((spool.folder / "quarantine").glob("*.json")).write_text("{")
+    (spool.folder / "quarantine" / "notes.json").write_text("[1]")
+    refuse(spool, held(spool), reason="new")
+    held(spool).prune()
+    assert [entry.reason for entry in held(spool).entries()] == ["new"]
+    assert len(names(spool)) == 3, "the new one, and the notes that are not ours"
+
+
 def _age(spool, by):
     """Have everything in the quarantine look as if it had come earlier."""
     folder = spool.folder / "quarantine"

@@ -86,6 +86,17 @@ def test_a_study_is_complete_settle_s_after_its_association_is_released(clock):
     assert due_in_s(settler, clock) == 1.0
 
 
+@pytest.mark.parametrize("is_released", [True, False])
+def test_a_sender_that_never_rests_keeps_no_study_from_being_read(clock, is_released):
+    settler = idle()
+    for association in range(15):
+        settler.arrived("a", association if is_released else 0)
+        if is_released:
+            settler.released(association)
+        clock.now_s += 4
+    assert due_in_s(settler, clock) == settle.LONGEST_QUIETS * 5.0 - 15 * 4
+
+
 def test_images_of_one_association_do_not_make_it_wait_longer(clock):
     settler = idle()
     for _ in range(20):

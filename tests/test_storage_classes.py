@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 from pynetdicom import sop_class
 from pynetdicom.presentation import StoragePresentationContexts
 
@@ -117,6 +117,7 @@ def test_uncompressed_transfer_syntaxes_come_first():
     encapsulated = [UID(uid).is_encapsulated for uid in TRANSFER_SYNTAXES]
     assert encapsulated == sorted(encapsulated)
     assert encapsulated.count(False) == 4
+    assert TRANSFER_SYNTAXES[0] == ExplicitVRLittleEndian, "it says what private attributes are"
 
 
 def test_a_class_has_the_standards_name_and_an_unknown_one_its_uid():

@@ -1,32 +1,26 @@
-"""The durable workflows on a real queue: what follows a stage that ends well, badly, or not at all."""
+"""A study's way through its stages: what follows one that ends well, badly, or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import sqlalchemy
 
-from node import full_disk, ledger, workflow
+from node import disk, full_disk, workflow
 from node.agenda import Task
 from node.config import Destination, Settings
 from node.config import Spool as SpoolSection
 from node.errors import InferenceError, Parked, TryAgain
-from node.full_disk import FullDisk
-from node.journey import Follow, Journey
+from node.journey import Follow, Journey, wait_s
 from node.spool import Spool
 from tests.peers import wait_until
-from tests.spools import KEY, take
-
-pytestmark = pytest.mark.slow
 
 STUDY, GENERATION = "a" * 32, "b" * 16
 READ = Task("read", STUDY, GENERATION)
@@ -101,32 +95,44 @@ def test_a_study_is_read_composed_and_delivered_to_each_destination(start: Start
     assert sorted(journey.seen[2:]) == ["deliver far 1", "deliver near 1"]
 
 
-def test_a_task_noted_twice_is_done_once(start: Start) -> None:
-    desk, journey = start()
+def test_a_task_that_is_noted_again_while_it_is_done_is_done_once(start: Start) -> None:
+    go_on = threading.Event()
+    desk, journey = start(read=lambda _: go_on.wait(30))
     journey.spool.agenda.note(READ)
-    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    wait_until(lambda: "read - 1" in journey.seen)
     journey.spool.agenda.note(READ)
     wait_until(lambda: not journey.spool.agenda.tasks("todo"))
     desk.reconcile()
-    assert idle(journey)
+    go_on.set()
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
     assert journey.seen.count("read - 1") == 1
 
 
-def test_a_study_that_was_forgotten_and_comes_again_is_read_though_the_book_has_its_task(start: Start) -> None:
-    desk, journey = start()
-    take(journey.spool)
-    task = journey.spool.settle(KEY)
-    assert task is not None
-    wait_until(lambda: "compose - 1" in journey.seen and idle(journey))
-    journey.spool.agenda.note(task)  # as its second settling does
-    wait_until(lambda: not journey.spool.agenda.tasks("todo"))
+def test_studies_are_read_one_at_a_time_in_the_order_they_came(start: Start) -> None:
+    go_on = threading.Event()
+    _, journey = start(read=lambda _: go_on.wait(30))
+    others = [replace(READ, study_key=letter * 32) for letter in "fedc"]
+    for task in (READ, *others):
+        journey.spool.agenda.note(task)
+        time.sleep(0.01)
+    wait_until(lambda: len(journey.spool.agenda.tasks("open")) == 5)
+    assert journey.seen == ["read - 1"]
+    order: list[str] = []
+    journey.script["compose"] = lambda task: order.append(task.study_key)
+    go_on.set()
+    wait_until(lambda: len(order) == 5)
+    assert order == [task.study_key for task in (READ, *others)]
 
-    def is_read_again() -> bool:
-        desk.reconcile()  # as every minute: the book calls the first reading live for a moment after its end
-        return "read - 2" in journey.seen and idle(journey)
 
-    wait_until(is_read_again)
-    assert journey.seen.count("read - 1") == 1
+def test_a_destination_that_takes_long_holds_up_no_other_and_no_reading(start: Start) -> None:
+    go_on = threading.Event()
+    _, journey = start(deliver=lambda task: go_on.wait(30) and None if task.destination == "far" else None)
+    for letter in "abc":
+        journey.spool.agenda.note(replace(READ, study_key=letter * 32))
+    wait_until(lambda: journey.seen.count("deliver near 1") == 3)
+    assert journey.seen.count("deliver far 1") == 1
+    go_on.set()
+    wait_until(lambda: journey.seen.count("deliver far 1") == 3)
 
 
 def test_a_delivery_that_fails_is_tried_again_and_delays_no_other(start: Start) -> None:
@@ -209,53 +215,19 @@ def test_a_full_disk_parks_nothing_and_work_goes_on_once_there_is_room(
     assert journey.spool.agenda.tasks("parked") == []
 
 
-@pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Give an event; while it is set, SQLite's files do not grow."""
-    full = threading.Event()
-
-    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-        if full.is_set() and statement.startswith(("INSERT", "UPDATE")):
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-
-    monkeypatch.setattr(full_disk, "LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(FullDisk, "_has_room", lambda _: not full.is_set())
-    sqlalchemy.event.listen(sqlalchemy.Engine, "do_execute", do_execute)
-    yield full
-    sqlalchemy.event.remove(sqlalchemy.Engine, "do_execute", do_execute)
-
-
-def test_a_book_on_a_full_disk_loses_no_step_and_goes_on_once_there_is_room(
-    start: Start, full: threading.Event, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_stops_while_the_disk_is_full_leaves_its_task_to_the_next(
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarms: list[str] = []
+    monkeypatch.setattr(full_disk, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr("node.full_disk.log.alarm", lambda name, **_: alarms.append(name))
-    _, journey = start(read=lambda _: full.set())
+    monkeypatch.setattr(disk.Room, "is_enough_to_work", property(lambda _: False))
+    desk, journey = start()
     journey.spool.agenda.note(READ)
-    wait_until(lambda: "disk.full" in alarms)
-    journey.spool.agenda.note(replace(READ, generation="c" * 16))  # the clerk meets it as well
-    time.sleep(0.5)
-    assert journey.seen == ["read - 1"]
-    full.clear()
-    journey.script["read"] = lambda _: None
-    wait_until(lambda: len(journey.seen) == 8 and idle(journey))
-    assert journey.seen.count("read - 1") == 2, "each of both once"
-    assert journey.spool.agenda.tasks("parked") == []
-
-
-def test_a_desk_that_waits_for_room_to_open_its_book_gives_up_where_it_is_told_to_stop(
-    tmp_path: Path, full: threading.Event
-) -> None:
-    full.set()
-    journey = Scripted(
-        Settings(spool=SpoolSection(folder=tmp_path)), Spool(tmp_path), cast(Any, None), cast(Any, None), {}
-    )
-    told = iter((False, False, True))
-    assert workflow.Desk(journey).open(lambda _: next(told)) is False
-    assert next(told, None) is None, "it looked until it was told"
-    assert not (tmp_path / "queue.sqlite").exists()
+    wait_until(lambda: alarms == ["disk.full"])
+    desk.close()
+    assert journey.spool.agenda.tasks("open") == [READ]
+    assert journey.seen == journey.spool.agenda.tasks("parked") == []
 
 
 def test_a_fault_of_the_clerk_does_not_end_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +246,24 @@ def test_a_fault_of_the_clerk_does_not_end_it(start: Start, monkeypatch: pytest.
     wait_until(lambda: len(journey.seen) == 4 and idle(journey))
 
 
+def test_a_fault_of_a_lane_does_not_end_it_and_its_task_is_done_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.lanes.AFTER_FAULT_S", 0.05)
+    _, journey = start()
+    with monkeypatch.context() as patch:
+        failed = threading.Event()
+
+        def fail(*_: Any) -> None:
+            failed.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(journey.spool.agenda, "finished", fail)
+        journey.spool.agenda.note(READ)
+        wait_until(failed.is_set)
+    wait_until(lambda: journey.seen.count("read - 1") == 2 and idle(journey))
+
+
 def test_a_commitment_is_looked_for_until_it_is_there(start: Start) -> None:
     def deliver(task: Task) -> Follow | None:
         return Follow(replace(task, verb="confirm"), 0.05) if task.destination == "near" else None
@@ -287,11 +277,11 @@ def test_a_commitment_is_looked_for_until_it_is_there(start: Start) -> None:
     assert [line for line in journey.seen if line.startswith("confirm")] == [f"confirm near {n}" for n in (1, 2, 3)]
 
 
-def test_work_that_the_book_does_not_know_is_found_in_the_spool(start: Start) -> None:
+def test_work_that_no_lane_has_is_found_in_the_spool(start: Start) -> None:
     desk, journey = start()
     lost = replace(READ, study_key="d" * 32)
     journey.spool.agenda.note(lost)
-    journey.spool.agenda.claimed(lost)  # as if the queue had taken it, and its database were gone
+    journey.spool.agenda.claimed(lost)  # as if the worker had taken it, and died
     entry = {"state": "waiting", "next": f"deliver.{STUDY}.{GENERATION}.near.4", "failures": 3, "waited_s": 9.0}
     journey.spool.outbox.post("near", STUDY, GENERATION, {**entry, "attempt": 4, "looks": 0})
     desk.reconcile()
@@ -300,7 +290,7 @@ def test_work_that_the_book_does_not_know_is_found_in_the_spool(start: Start) ->
 
 def test_a_study_at_which_the_worker_died_twice_is_parked(start: Start) -> None:
     _, journey = start()
-    supervisor = workflow._supervisor()
+    supervisor = workflow.supervisor()
     for _ in range(2):
         journey.spool.agenda.claim(READ, supervisor)  # a worker that begins and is never heard of again
     journey.spool.agenda.note(READ)
@@ -310,12 +300,12 @@ def test_a_study_at_which_the_worker_died_twice_is_parked(start: Start) -> None:
 
 
 def test_a_study_whose_composing_kills_the_worker_twice_is_parked_too(start: Start) -> None:
-    _, journey = start()
-    for _ in range(2):
-        journey.spool.agenda.claim(READ, workflow._supervisor())
-    assert workflow._compose(READ.name) is False
-    assert "died 2 times while this study was composed" in journey.spool.agenda.reason(READ)["message"]
-    assert journey.seen == []
+    claims: list[int] = []
+    _, journey = start(compose=lambda task: claims.append(journey.spool.agenda.claim(task, workflow.supervisor())))
+    journey.spool.agenda.claim(READ, workflow.supervisor())  # one death, at which the film had been read already
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: bool(claims) and idle(journey))
+    assert claims == [2], "reading it does not make the death before forgotten"
 
 
 def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start: Start) -> None:
@@ -327,66 +317,44 @@ def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start:
     assert journey.spool.agenda.tasks("parked") == []
 
 
-def test_a_wait_that_a_clock_set_back_made_a_day_long_is_let_go(start: Start) -> None:
+def test_a_delivery_waits_out_its_time_over_a_restart(start: Start) -> None:
     desk, journey = start()
-    waiting = replace(READ, verb="deliver", destination="near", attempt=2)
-    entry = {"state": "waiting", "next": waiting.name, "failures": 1, "waited_s": 2.0, "attempt": 2, "looks": 0}
-    journey.spool.outbox.post("near", STUDY, GENERATION, entry)
-    workflow._enqueue(waiting, 86_400.0)
-    soon = replace(waiting, destination="far")
-    journey.spool.outbox.post("far", STUDY, GENERATION, entry | {"next": soon.name})
-    workflow._enqueue(soon, 600.0)
+    entry = {"state": "waiting", "failures": 1, "waited_s": 2.0, "attempt": 2, "looks": 0}
+    soon, late = (replace(READ, verb="deliver", destination=name, attempt=2) for name in ("near", "far"))
+    now = datetime.now(UTC)
+    for task, due in ((soon, now + timedelta(seconds=0.2)), (late, now + timedelta(seconds=60))):
+        form = entry | {"next": task.name, "due": due.isoformat()}
+        journey.spool.outbox.post(task.destination, STUDY, GENERATION, form)
     desk.reconcile()
     wait_until(lambda: "deliver near 2" in journey.seen)
-    assert ledger.states([soon.name]) == {soon.name: "DELAYED"}, "as long as the longest backoff is no reason"
+    assert "deliver far 2" not in journey.seen
 
 
-def test_a_clock_that_is_set_has_the_clerk_look_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, _ = start()
-    looks: list[float] = []
-    monkeypatch.setattr(desk, "reconcile", lambda: looks.append(0.0))
-    ahead_s = [workflow._clock_s()]
-    monkeypatch.setattr(workflow, "_clock_s", lambda: ahead_s[0])
-    threading.Event().wait(0.2)
-    before = len(looks)
-    ahead_s[0] -= 1  # no clock is exact
-    threading.Event().wait(0.2)
-    assert len(looks) == before
-    ahead_s[0] -= 3600
-    wait_until(lambda: len(looks) == before + 1)
+@pytest.mark.parametrize(
+    ("due", "least", "most"),
+    [
+        (None, 0.0, 0.0),
+        (timedelta(seconds=-5), 0.0, 0.0),
+        (timedelta(seconds=90), 80.0, 90.0),
+        (timedelta(days=1), 600.0, 600.0),
+    ],
+    ids=["never set", "past", "soon", "set by a clock that was a day ahead"],
+)
+def test_no_wait_is_longer_than_the_longest_backoff(due: timedelta | None, least: float, most: float) -> None:
+    entry = {} if due is None else {"due": (datetime.now(UTC) + due).isoformat()}
+    assert least <= wait_s(entry) <= most
 
 
-def test_what_is_done_leaves_the_book_which_does_not_grow(start: Start, tmp_path: Path) -> None:
-    _, journey = start()
-    journey.spool.agenda.note(READ)
-    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
-    names = [READ.name, *(replace(READ, verb="deliver", destination=name).name for name in ("near", "far"))]
-    wait_until(lambda: ledger.states(names) == dict.fromkeys(names, ledger.DONE))
-    assert ledger.forget_done() == 0, "not before an hour has passed"
-    assert ledger.forget_done(kept_s=-60) == 3
-    assert ledger.states([READ.name]) == {}
-    with contextlib.closing(sqlite3.connect(tmp_path / "queue.sqlite")) as book:
-        tables = [name for (name,) in book.execute("select name from sqlite_master where type = 'table'")]
-        held = {name: book.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
-    of_workflows = {name: count for name, count in held.items() if name.startswith(("workflow_", "operation_"))}
-    assert len(of_workflows) > 2
-    assert set(of_workflows.values()) == {0}
-
-
-def test_a_damaged_book_is_set_aside_and_no_work_is_lost(start: Start, tmp_path: Path) -> None:
-    book = tmp_path / "queue.sqlite"
-    book.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 100)
-    lost = Spool(tmp_path).agenda
-    lost.note(READ)
-    lost.claimed(READ)
-    _, journey = start()
-    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
-    assert (tmp_path / "queue.sqlite.damaged").exists()
-    assert not ledger.set_aside_if_damaged(book), "a whole one stays where it is"
-    assert not ledger.set_aside_if_damaged(tmp_path / "absent")
-
-
-def test_a_book_that_cannot_be_opened_is_no_damaged_one(tmp_path: Path) -> None:
-    (tmp_path / "queue.sqlite").mkdir()
-    assert not ledger.set_aside_if_damaged(tmp_path / "queue.sqlite")
-    assert (tmp_path / "queue.sqlite").is_dir()
+def test_an_idle_clerk_sees_at_once_what_comes_and_lists_nothing_meanwhile(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, journey = start()
+    time.sleep(0.3)
+    listings: list[float] = []
+    hand_out = desk._hand_out
+    monkeypatch.setattr(desk, "_hand_out", lambda: (listings.append(time.monotonic()), hand_out()))
+    time.sleep(0.2)
+    assert listings == []
+    for number in range(20):
+        journey.spool.agenda.note(replace(READ, study_key=f"{number:032x}"))
+    wait_until(lambda: journey.seen.count("read - 1") == 20)

@@ -169,7 +169,7 @@ def _is_taken(node: RunningNode, film: Dataset, folder: Path) -> bool:
 
 def _modes(disk: Disk) -> dict[str, set[int]]:
     paths = [path for path in disk.folder.rglob("*") if path.name != "ballast"]
-    assert any(path.name == "queue.sqlite" for path in paths)
+    assert any(path.suffix == ".dcm" for path in paths)
     return {
         "folder": {path.stat().st_mode & 0o777 for path in (disk.folder, *paths) if path.is_dir()},
         "file": {path.stat().st_mode & 0o777 for path in paths if path.is_file()},

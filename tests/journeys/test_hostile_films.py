@@ -97,7 +97,7 @@ def test_a_study_at_which_the_networks_hang_twice_is_parked_and_the_others_are_r
     wait_until(lambda: len(spool.agenda.tasks("parked")) == 1, 120, "the study being parked")
     (task,) = spool.agenda.tasks("parked")
     assert task.study_key == hanging
-    assert spool.agenda.reason(task)["message"] == "the worker hung or died 2 times while this study was read"
+    assert spool.agenda.reason(task)["message"] == "the worker hung or died 2 times at this study"
     wait_until(lambda: all(spool.has_results(key, spool.generations(key)[0].name) for key in good), 60)
     hung = [line for line in node.lines() if line["event"] == "process.hung"]
     assert len(hung) == 2 and all("journey.py" in line["reason"] for line in hung)

@@ -45,20 +45,3 @@ def test_a_node_killed_in_any_phase_gives_each_study_exactly_one_set_of_results(
             held = [dcmread(each.path) for each in archive.instances if each.study_instance_uid == uid]
             assert sorted(instance.Modality for instance in held) == ["OT", "SR"], "one report and one picture"
             assert len(node.spool.generations(key_of(uid))) == 1
-
-
-def test_a_lost_queue_database_loses_no_study(tmp_path: Path) -> None:
-    with Archive(tmp_path / "archive", "PACS") as archive:
-        node = RunningNode(
-            tmp_path / "node", [{"name": "pacs", "ae_title": "PACS", "host": HOST, "port": archive.port}]
-        )
-        film = as_new_study("01-normal-adult")
-        with node:
-            assert storescu(node.port, [file_of(film, tmp_path)]).returncode == 0
-            wait_until(lambda: node.spool.agenda.tasks("todo") or node.spool.agenda.tasks("open"), what="a task")
-            node.kill()
-        for path in (tmp_path / "node" / "spool").glob("queue.sqlite*"):
-            path.unlink()
-        with node:
-            node.wait_until_delivered(film.StudyInstanceUID)
-        assert len(archive.instances) == 2

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from tests.journeys.films import SAMPLES
-from tests.radiographs import encoded, radiograph
+from tests.radiographs import PATIENT, encoded, radiograph
 
 # Of even length and all of one length, so that one takes the other's place in the bytes.
 ROOT = f"1.2.826.0.1.3680043.10.{10**8 + os.getpid()}."
@@ -58,6 +58,9 @@ def _read_by_the_model() -> bytes:
     side = 400 / max(pixels.shape)
     pixels = cv2.resize(pixels, None, fx=side, fy=side, interpolation=cv2.INTER_AREA).astype(np.uint16)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = _UIDS
+    # The other kind's patient: a study may have one of each, and one of two patients is parked.
+    for keyword, value in PATIENT.items():
+        setattr(dataset, keyword, value)
     dataset.SOPClassUID, dataset.Modality = ComputedRadiographyImageStorage, "CR"
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated = 16
