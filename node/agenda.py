@@ -79,8 +79,12 @@ class Agenda:
             make_folder(folder / state)
 
     def note(self, task: Task) -> None:
-        """Note durably that a task is to be done."""
-        write_json(self._folder / "todo" / task.name, asdict(task))
+        """Note that a task is to be done.
+
+        It outlives its worker and the receiver. Where the machine goes down, the spool tells what it was: a study with a
+        generation and no results is to be read, a delivery says what is next.
+        """
+        write_json(self._folder / "todo" / task.name, asdict(task), lasts=False)
 
     def claimed(self, task: Task) -> None:
         """Note that the worker has taken the task."""

@@ -1,6 +1,5 @@
 """An association that the node requests of a peer: opened or its refusal judged, asked one question at a time, ended."""
 
-import queue
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from pynetdicom.presentation import PresentationContext
 
 from node.errors import DeliveryError, Parked, TryAgain
 from node.product import IMPLEMENTATION_CLASS_UID
-from node.requestor import RequestorAE, TransportConnection
+from node.requestor import RequestorAE, TransportConnection, next_response
 from node.tls import failures
 from node.tls.contexts import ClientTLS
 
@@ -160,10 +159,7 @@ class RequestedAssociation:
         )
 
     def _next_message(self) -> Any:
-        try:
-            return self._association.dimse.msg_queue.get(timeout=_LOOK_EVERY_S)[1]
-        except queue.Empty:
-            return None
+        return next_response(self._association, _LOOK_EVERY_S)
 
     def release(self) -> None:
         """Release the association; abort it where the peer does not answer."""

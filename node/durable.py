@@ -10,6 +10,8 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from typing import Any
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 # No write takes so long (s): what still has its first name then was left by a process that was killed at it.
 LEFT_AFTER_S = 3600.0
+# So many files are fsynced at once.
+AT_ONCE = 6
 
 
 def key_of(uid: str) -> str:
@@ -103,6 +107,31 @@ class NewFile:
 def sync_folder(folder: Path) -> None:
     """Fsync a folder, so that a rename or link in it is on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Fsync files and folders side by side: the file system's journal then takes several in one turn of the disk.
+
+    Raises
+    ------
+    OSError
+        When one of them cannot be synced.
+    """
+    for _ in _side_by_side().map(_sync, paths):
+        pass
+
+
+@cache
+def _side_by_side() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, "sync")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

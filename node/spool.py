@@ -12,6 +12,7 @@ It is the truth: whoever is stopped finds here what there is to do. ::
       studies/STUDY/GENERATION/WHY.json         its results are kept and not sent; WHY is shadow, withheld or superseded
       todo, open, parked, unreleased, claims    tasks (`node.agenda`)
       outbox, commitments                       deliveries (`node.outbox`)
+      notices                                   messages to those who are told (`node.notices`)
       quarantine                                refused instances (`node.quarantine`)
       trash/STUDY.NAME                          a forgotten study while it is being deleted
 
@@ -38,6 +39,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from node import disk
 from node.agenda import STATES, Agenda, Task
@@ -48,6 +50,7 @@ from node.durable import (
     key_of,
     make_folder,
     read_json,
+    sync_all,
     sync_folder,
     write_json,
     write_new,
@@ -55,10 +58,12 @@ from node.durable import (
 from node.errors import CannotUnderstand, OtherContent, OutOfResources
 from node.outbox import Outbox
 from node.resend import is_same_instance
-from node.study import StudyReading
+
+if TYPE_CHECKING:
+    from node.study import StudyReading
 
 # Folders of small files that come and go, of all studies together.
-_OF_MANY_STUDIES = (*STATES, "claims", "outbox", "commitments", "quarantine", "run")
+_OF_MANY_STUDIES = (*STATES, "claims", "outbox", "commitments", "notices", "quarantine", "run")
 
 
 class Kind(StrEnum):
@@ -411,13 +416,20 @@ class Spool:
         return sorted(found, key=lambda generation: generation.number)
 
     def write_reading(self, reading: StudyReading) -> None:
-        """Keep what the model said of a generation."""
-        write_json(self.generation_folder(reading.study_key, reading.generation) / "reading.json", reading.to_json())
+        """Keep what the model said of a generation; it is on the disk before the results are."""
+        write_json(self._reading(reading.study_key, reading.generation), reading.to_json(), lasts=False)
 
     def reading(self, study_key: str, name: str) -> StudyReading | None:
         """Return what the model said of a generation, None when it has not been read."""
-        path = self.generation_folder(study_key, name) / "reading.json"
-        return StudyReading.from_json(read_json(path)) if path.exists() else None
+        from node.study import StudyReading  # numpy comes with it, which the receiver starts sooner without
+
+        try:
+            return StudyReading.from_json(read_json(self._reading(study_key, name)))
+        except (FileNotFoundError, ValueError):  # ValueError: a power cut left it empty, and no results of it
+            return None
+
+    def _reading(self, study_key: str, name: str) -> Path:
+        return self.generation_folder(study_key, name) / "reading.json"
 
     def write_results(self, study_key: str, name: str, results: dict[str, bytes]) -> None:
         """Write all results of a generation as one: they appear together or not at all, and never change.
@@ -436,10 +448,12 @@ class Spool:
         try:
             made.mkdir(FOLDER_MODE)
             for relative, data in results.items():
-                make_folder((made / relative).parent)
-                write_new(made / relative, (data,))
-            for path in (made, *(path for path in made.rglob("*") if path.is_dir())):
-                sync_folder(path)
+                path = made / relative
+                for parent in (path.parent.parent, path.parent):
+                    parent.mkdir(FOLDER_MODE, exist_ok=True)
+                write_new(path, (data,), lasts=False)
+            reading = self._reading(study_key, name)
+            sync_all([made, *made.rglob("*"), *([reading] if reading.exists() else [])])
             made.rename(folder / "results")
         except OSError:
             shutil.rmtree(made, ignore_errors=True)
@@ -456,7 +470,8 @@ class Spool:
         entry = self.outbox.delivery(task.destination, task.study_key, task.generation)
         if entry is not None:
             again = replace(task, verb="deliver", attempt=entry["attempt"] + 1)
-            entry.update(state="waiting", error=None, failures=0, waited_s=0.0, next=again.name, due=None)
+            entry.update(state="waiting", error=None, failures=0, waited_s=0.0, next=again.name)
+            entry.pop("due", None)
             self.outbox.post(task.destination, task.study_key, task.generation, entry)
         self.agenda.note(again)
         self.agenda.unpark(task)

@@ -251,36 +251,6 @@ def test_a_peer_that_loses_the_connection_has_ended_the_association():
             ask(standing)
 
 
-def test_a_response_the_reactor_takes_first_still_arrives(monkeypatch):
-    """The race of door and sender made certain: nobody looks for the answer before the reactor has taken it."""
-    with storage_scp() as scp:
-        standing = associate(scp.port)
-        ask_only_after_the_reactor(standing, monkeypatch)
-        assert ask(standing).Status == 0x0000
-        standing.release()
-
-
-def test_without_the_mend_the_same_response_is_lost(monkeypatch, short_waits):
-    monkeypatch.setattr(requestor, "keep_responses", lambda association: None)
-    with storage_scp() as scp:
-        standing = associate(scp.port)
-        ask_only_after_the_reactor(standing, monkeypatch)
-        with pytest.raises(TryAgain, match="gave no answer"):
-            ask(standing)
-
-
-def ask_only_after_the_reactor(standing, monkeypatch):
-    taken, serve = threading.Event(), standing._association._serve_request
-
-    def note_and_serve(message, context_id):
-        serve(message, context_id)
-        taken.set()
-
-    next_message = standing._next_message
-    monkeypatch.setattr(standing._association, "_serve_request", note_and_serve)
-    monkeypatch.setattr(standing, "_next_message", lambda: taken.wait(10) and next_message())
-
-
 @pytest.mark.slow
 def test_no_response_is_lost_beside_a_busy_thread():
     stop = threading.Event()

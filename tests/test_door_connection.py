@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from node.door.bell import Bell
+from node.bell import Bell
 from node.door.clock import MonotonicTimer, Pace
 from node.door.connection import BUFFER_BYTES, PDUS_BUFFERED, Connection
 from node.door.limits import Limits

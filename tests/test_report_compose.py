@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -15,7 +16,6 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     EnhancedSRStorage,
-    ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     SecondaryCaptureImageStorage,
 )
@@ -23,7 +23,8 @@ from pydicom.uid import (
 from node import codes
 from node.errors import Reason, ReportError
 from node.gate import is_own_object
-from node.report import ReportOptions, ResultObject, compose
+from node.report import ReportOptions, ResultObject, compose, rehearse
+from node.report.picture import draw
 from node.study import StudyReading
 from tests.films import chest, dx_film, parsed
 from tests.readings import (
@@ -272,12 +273,10 @@ def test_a_new_report_names_the_one_it_replaces() -> None:
 
 
 @pytest.mark.parametrize("profile", ["viewer", "air"])
-@pytest.mark.parametrize("jpeg", [False, True])
-def test_the_same_reading_gives_the_same_bytes_whenever_it_is_composed(profile: Any, jpeg: bool) -> None:
-    options = replace(OPTIONS, jpeg=jpeg)
-    first = compose(source((dx_film(), URGENT), lateral()), options, profile)
+def test_the_same_reading_gives_the_same_bytes_whenever_it_is_composed(profile: Any) -> None:
+    first = compose(source((dx_film(), URGENT), lateral()), OPTIONS, profile)
     time.sleep(1.1)  # the library stamps whole seconds
-    assert compose(source((dx_film(), URGENT), lateral()), options, profile) == first
+    assert compose(source((dx_film(), URGENT), lateral()), OPTIONS, profile) == first
 
 
 def test_both_profiles_make_the_same_picture() -> None:
@@ -292,7 +291,6 @@ def test_both_profiles_make_the_same_picture() -> None:
         {"config_digest": "another"},
         {"ae_title": "OTHER"},
         {"device_uid": "1.2.3"},
-        {"jpeg": True},
     ],
 )
 def test_other_options_make_other_instances(change: dict[str, Any]) -> None:
@@ -329,14 +327,21 @@ def test_a_header_that_is_missing_is_refused() -> None:
         compose(replace(study, headers={}), OPTIONS, "viewer")
 
 
-def test_what_the_library_refuses_becomes_a_report_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**attributes: Any) -> None:
-        raise ValueError("Moyo^Tendai is no name")
+def test_what_reports_share_within_a_process_shows_in_none_of_them() -> None:
+    said = {name: source(*studies()[name]) for name in ("urgent", "normal", "not analysed", "many slices")}
+    work = [(name, profile) for name in said for profile in ("viewer", "air")]
+    alone = {each: compose(said[each[0]], OPTIONS, each[1]) for each in work}  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as threads:
+        futures = [(each, threads.submit(compose, said[each[0]], OPTIONS, each[1])) for each in 3 * work]  # type: ignore[arg-type]
+        assert all(future.result() == alone[each] for each, future in futures)
 
-    monkeypatch.setitem(__import__("node.report.document", fromlist=["x"])._CLASSES, ComprehensiveSRStorage, refuse)
-    with pytest.raises(ReportError, match="the triage_report cannot be built: ValueError") as refused:
-        compose(source((dx_film(), URGENT)), OPTIONS, "viewer")
-    assert "Moyo" not in str(refused.value)
+
+@pytest.mark.parametrize("heat_map", ["all", "flagged", "off"])
+def test_a_rehearsal_goes_all_the_way_that_a_real_study_goes(heat_map: Any) -> None:
+    rehearsed = rehearse(replace(OPTIONS, heat_map=heat_map), ("viewer", "air"))
+    pictures = [] if heat_map == "off" else ["picture"]
+    assert [result.kind for result in rehearsed] == ["triage_report", *pictures, "ai_results", *pictures]
+    assert not any(opened(result).PatientID for result in rehearsed)
 
 
 def test_the_picture_is_a_derived_secondary_capture_of_its_film() -> None:
@@ -354,21 +359,20 @@ def test_the_picture_is_a_derived_secondary_capture_of_its_film() -> None:
     assert picture.pixel_array.shape == (picture.Rows, picture.Columns, 3)
 
 
-def test_a_jpeg_picture_says_that_it_is_lossy_and_its_uncompressed_form_holds_the_same_pixels() -> None:
-    picture = compose(source((dx_film(), URGENT)), replace(OPTIONS, jpeg=True), "viewer")[1]
-    assert [e.transfer_syntax_uid for e in picture.encodings] == [JPEGBaseline8Bit, ExplicitVRLittleEndian]
-    assert len({e.sop_instance_uid for e in picture.encodings}) == 1
-    lossy, plain = opened(picture), opened(picture, 1)
-    assert (lossy.PhotometricInterpretation, plain.PhotometricInterpretation) == ("YBR_FULL_422", "RGB")
-    for held in (lossy, plain):
-        assert (held.LossyImageCompression, held.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
-        assert held.LossyImageCompressionRatio > 5
-    assert np.abs(lossy.pixel_array.astype(int) - plain.pixel_array).max() <= 4  # decoders may round otherwise
-    assert len(picture.encodings[0].data) < len(picture.encodings[1].data) / 5
-
-
-def test_an_uncompressed_picture_is_not_called_lossy() -> None:
-    assert "LossyImageCompression" not in opened(compose(source((dx_film(), URGENT)), OPTIONS, "viewer")[1])
+def test_the_picture_is_a_jpeg_stream_that_says_so_and_unpacks_to_what_was_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("node.report.capture.draw", lambda *given: drawn.append(draw(*given)) or drawn[0])
+    (encoded,) = compose(source((dx_film(), URGENT)), OPTIONS, "viewer")[1].encodings
+    picture = dcmread(BytesIO(encoded.data))
+    assert encoded.transfer_syntax_uid == picture.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+    assert (picture.PhotometricInterpretation, picture.LossyImageCompression) == ("YBR_FULL_422", "01")
+    assert picture.LossyImageCompressionMethod == "ISO_10918_1"
+    assert len(encoded.data) < picture.Rows * picture.Columns * 3 / 5
+    picture.decompress(generate_instance_uid=False)
+    assert (picture.PhotometricInterpretation, picture.LossyImageCompression) == ("RGB", "01")
+    assert np.abs(picture.pixel_array.astype(int) - drawn[0]).mean() < 1.5
 
 
 def test_the_kept_time_is_when_the_reading_started_on_the_node_s_clock_in_the_picture_too() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from node.errors import Reason
-from node.report import ResultObject, compose
+from node.report import EXTRAS, ResultObject, compose
 from tests.films import cr_film, dx_film, parsed
 from tests.peers import require_peer
 from tests.readings import LATERAL, NORMAL, OPTIONS, URGENT, lateral, source, studies
@@ -59,6 +59,15 @@ def test_dciodvfy_finds_no_error(name: str, profile: Any, tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.parametrize("name", studies())
+def test_dciodvfy_and_dsrdump_take_what_is_sent_besides(name: str, tmp_path: Path) -> None:
+    results = compose(source(*studies()[name]), replace(OPTIONS, heat_map="flagged", extra=EXTRAS), "viewer")
+    besides = [result for result in results if result.kind in EXTRAS]
+    for path in written(besides, tmp_path):
+        assert dciodvfy_errors(path) == []
+        assert "-pdf-" in path.name or dsrdump(path)
+
+
 @pytest.mark.parametrize("language", ["de", "fr", "es", "pt", "ja"])
 def test_dciodvfy_finds_no_error_in_other_languages(language: str, tmp_path: Path) -> None:
     results = compose(source((dx_film(), URGENT), lateral()), replace(OPTIONS, language=language), "viewer")
@@ -100,9 +109,9 @@ def test_dciodvfy_and_dsrdump_take_every_reason(reason: Reason, tmp_path: Path) 
             assert dsrdump(path)
 
 
-def test_a_report_that_replaces_another_and_a_jpeg_picture_are_valid(tmp_path: Path) -> None:
+def test_a_report_that_replaces_another_is_valid(tmp_path: Path) -> None:
     previous = parsed(dx_film(InstanceNumber=7, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.33"))
-    results = compose(source((dx_film(), NORMAL), previous=previous), replace(OPTIONS, jpeg=True), "viewer")
+    results = compose(source((dx_film(), NORMAL), previous=previous), OPTIONS, "viewer")
     assert [error for path in written(results, tmp_path) for error in dciodvfy_errors(path)] == []
 
 
@@ -151,21 +160,23 @@ def test_a_page_made_by_dcmtk_of_the_basic_text_report_holds_the_table(tmp_path:
 @pytest.mark.peers
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "profile", "template"),
+    ("name", "profile", "kind", "template"),
     [
-        ("urgent", "viewer", "TID_2000"),
-        ("many slices", "viewer", "TID_2000"),
-        ("warned", "viewer", "TID_2000"),
-        ("warned", "air", "TID_1500"),
-        ("urgent", "air", "TID_1500"),
-        ("not analysed", "air", "TID_1500"),
+        ("urgent", "viewer", "report", "TID_2000"),
+        ("many slices", "viewer", "report", "TID_2000"),
+        ("warned", "viewer", "report", "TID_2000"),
+        ("warned", "air", "results", "TID_1500"),
+        ("urgent", "air", "results", "TID_1500"),
+        ("not analysed", "air", "results", "TID_1500"),
+        ("pair", "viewer", "box", "TID_1500"),
+        ("pair", "viewer", "key_object", "TID_2010"),
     ],
 )
-def test_pixelmed_finds_no_error(name: str, profile: Any, template: str, tmp_path: Path) -> None:
+def test_pixelmed_finds_no_error(name: str, profile: Any, kind: str, template: str, tmp_path: Path) -> None:
     java = require_peer("java")
     if not PIXELMED.is_file():
         pytest.skip("PixelMed (Debian pixelmed-apps) is not installed on this machine")
-    path = next(written(compose(source(*studies()[name]), OPTIONS, profile), tmp_path))
+    path = next(written(compose(source(*studies()[name]), replace(OPTIONS, extra=EXTRAS), profile), tmp_path, kind))
     command = [java, *WITHOUT_XPATH_LIMITS, "-cp", str(PIXELMED), "com.pixelmed.validate.DicomSRValidator", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = (done.stdout + done.stderr).splitlines()

@@ -4,16 +4,18 @@ import resource
 import socket
 import threading
 import time
+from inspect import getsource as source
 from io import BytesIO
 
 import pytest
-from pynetdicom import AE, Association
+from pynetdicom import AE, Association, fsm
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_EVENT_REPORT
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from node import requestor
-from node.requestor import RequestorAE, keep_responses, send_whole_messages
+from node.requestor import RequestorAE, keep_apart, next_response, send_whole_messages
 from tests.scp import HOST, raw_server, storage_scp
 
 
@@ -44,23 +46,31 @@ def test_stock_pynetdicom_drops_a_response_its_reactor_has_taken(association):
     assert association.dimse.msg_queue.empty()
 
 
-def test_a_response_the_reactor_has_taken_is_given_back(association):
-    keep_responses(association)
+def test_a_response_is_kept_from_the_reactor_for_the_requestor(association):
+    keep_apart(association)
     response = c_store_response()
-    association._serve_request(response, 1)
-    assert association.dimse.msg_queue.get_nowait() == (1, response)
+    association.dimse.msg_queue.put((1, response))
+    assert association.dimse.get_msg(block=False) == (None, None), "what the reactor sees"
+    assert next_response(association, 0.1) is response
+    assert next_response(association, 0.01) is None
 
 
-def test_a_request_of_the_peer_still_reaches_its_service(association):
-    served = []
-    association._serve_request = lambda message, context_id: served.append((message, context_id))
-    keep_responses(association)
+def test_a_request_of_the_peer_reaches_the_reactor_and_not_the_requestor(association):
+    keep_apart(association)
     request = C_ECHO()
     request.MessageID = 7
     request.AffectedSOPClassUID = Verification
-    association._serve_request(request, 3)
-    assert served == [(request, 3)]
-    assert association.dimse.msg_queue.empty()
+    association.dimse.msg_queue.put((3, request))
+    assert next_response(association, 0.01) is None
+    assert association.dimse.get_msg(block=False) == (3, request)
+
+
+def test_upstreams_own_ways_of_asking_get_their_response(association):
+    keep_apart(association)
+    association.dimse.msg_queue.put((1, response := c_store_response()))
+    assert association.dimse.get_msg(block=True) == (1, response)
+    association.dimse_timeout = 0.01
+    assert association.dimse.get_msg(block=True) == (None, None)
 
 
 def test_the_reactor_takes_from_the_queue_that_responses_come_through(association):
@@ -229,3 +239,33 @@ def test_a_connection_can_be_cut_twice_and_after_it_is_closed():
         association.dul.join(10)
         association.dul.socket.cut()
         assert not association.dul.is_alive()
+
+
+def test_an_idle_association_looks_for_nothing_by_the_clock_and_is_awake_at_once(monkeypatch):
+    looks = []
+    is_readable = requestor.TransportConnection._is_readable
+    monkeypatch.setattr(
+        requestor.TransportConnection, "_is_readable", lambda each: looks.append(1) or is_readable(each)
+    )
+    with storage_scp() as scp:
+        association = associate(scp.port)
+        before = len(looks)
+        time.sleep(1.0)
+        assert len(looks) - before < 20, "upstream's own looks a thousand times a second"
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+        association.dul.join(10)
+        assert not association.dul.is_alive()
+        assert association.dul.socket.bell.fileno() == -1, "its descriptors are given back"
+
+
+def test_the_parts_that_are_woken_are_still_those_of_pynetdicom(association):
+    assert association.dul._run_loop_delay > 0
+    assert isinstance(association._reactor_checkpoint, threading.Event)
+    assert association._reactor_checkpoint.is_set()
+    for name in ("send_pdu", "kill_dul", "_kill_thread", "event_queue", "to_provider_queue", "state_machine"):
+        assert hasattr(association.dul, name)
+    loop = source(DULServiceProvider.run_reactor)
+    assert "time.sleep(self._run_loop_delay)" in loop
+    assert "self._reactor_checkpoint.wait()" in source(Association._run_reactor)
+    assert "assoc.dimse.msg_queue.put((None, None))" in source(fsm.AA_4)

@@ -88,7 +88,7 @@ def test_no_name_in_the_spool_holds_anything_that_a_peer_sent(spool):
     spool.write_results(KEY, task.generation, RESULTS)
     spool.outbox.post("pacs", KEY, task.generation, {"state": "waiting"})
     spool.agenda.park(task, "InferenceError", "")
-    ours = r"(spool|incoming|studies|todo|open|parked|claims|outbox|commitments|results|pacs|viewer|air|read|image|document|json|dcm)"
+    ours = r"(spool|incoming|studies|todo|open|parked|unreleased|claims|outbox|commitments|results|pacs|viewer|air|read|image|document|json|dcm)"
     for path in (path for path in spool.folder.rglob("*") if "results/" not in str(path)):
         for part in re.split(r"[/.]", str(path.relative_to(spool.folder))):
             assert re.fullmatch(rf"{ours}|generation|[0-9a-f]{{16}}|[0-9a-f]{{32}}|-|1", part), path

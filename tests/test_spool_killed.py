@@ -11,7 +11,8 @@ import pytest
 
 from node.agenda import STATES, Task
 from node.durable import key_of
-from node.spool import Kind, Spool
+from node.release import asked, release
+from node.spool import Kind, Spool, Unsent
 from tests import killed
 from tests.killed import IMAGES, PARKED, RESULTS
 from tests.peers import require_peer
@@ -128,9 +129,50 @@ def test_work_that_was_parked_or_taken_up_by_a_killed_process_is_never_lost(kill
         if "parked" in done:
             assert noted["parked"] == [PARKED] or noted["todo"] == [again]
         if "taken up" in done:
-            assert noted == {"todo": [again], "open": [], "parked": []}
+            assert noted == {"todo": [again], "open": [], "parked": [], "unreleased": []}
         for task in noted["parked"]:
             assert spool.take_up(task) == again
+
+
+def test_results_wait_are_withheld_or_are_on_their_way_wherever_a_process_is_killed(killed_at_every_line):
+    seen = set()
+    for folder, done in killed_at_every_line(killed.supervise):
+        if "read" not in done:
+            continue
+        spool, key = Spool(folder), key_of(killed.STUDY)
+        generation = spool.generations(key)[0].name
+        post = Task("post", key, generation)
+
+        def becomes(spool=spool, key=key, generation=generation, post=post):
+            held = {
+                "waits": post in spool.agenda.tasks("unreleased"),
+                "withheld": spool.unsent(key, generation) is Unsent.WITHHELD,
+                "released": post in spool.agenda.tasks("todo"),
+                "posted": spool.outbox.is_posted(key, generation),
+            }
+            return [state for state, is_so in held.items() if is_so]
+
+        for task in spool.agenda.tasks("todo"):  # what the next worker does first
+            if task.verb == "read":
+                killed.post_supervised(spool, task)
+        (state, *more) = becomes()
+        assert more in ([], ["posted"]), "posted, the task is finished next"
+        order = ("waits", "withheld", "released", "posted")
+        promised = [word for word in order if word in done]
+        assert not promised or order.index((more or [state])[0]) >= order.index(promised[-1])
+        note = asked(spool, key, generation)
+        if state in ("withheld", "released", "posted"):
+            assert note is not None, "nothing is decided without somebody who is named"
+        if state == "withheld":
+            assert not spool.outbox.is_posted(key, generation)
+        seen.add(state)
+        if state in ("waits", "withheld"):
+            release(spool, "supervised", key, "another reader")
+        for task in spool.agenda.tasks("todo"):
+            killed.post_supervised(spool, task)
+        assert becomes() == ["posted"]
+        assert spool.agenda.tasks("todo") == spool.agenda.tasks("unreleased") == []
+    assert seen == {"waits", "withheld", "released", "posted"}
 
 
 # In which order the disk is told
@@ -164,13 +206,26 @@ def witnessed(tmp_path_factory):
     command = [*strace, sys.executable, "-c", WITNESSED, folder]
     subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=120)
     chapters, steps = [], []
-    for line in trace.read_text().splitlines():
+    for line in whole_calls(trace.read_text().splitlines()):
         if word := re.search(r'write\(2<.*"(ACK|SETTLED|WRITTEN)\\n"', line):
             chapters.append((word[1], steps))
             steps = []
         elif step := step_of(line, folder):
             steps += [step] if step != (steps or [None])[-1] else []  # a file written in several pieces is one step
     return chapters
+
+
+def whole_calls(lines):
+    """Put together what strace tears apart where threads call at once: a call counts from when it is over."""
+    begun = {}
+    for line in lines:
+        thread = line.split()[0]
+        if line.endswith(" <unfinished ...>"):
+            begun[thread] = line.removesuffix(" <unfinished ...>")
+        elif " resumed>" in line:
+            yield begun.pop(thread) + line.partition(" resumed>")[2]
+        else:
+            yield line
 
 
 def step_of(line, folder):
@@ -203,11 +258,10 @@ def test_a_generation_is_on_the_disk_before_its_task_is(witnessed):
         ("fsync", "studies/*/*/.*"),
         ("rename", "studies/*/*/generation.json"),
         ("fsync", "studies/*/*"),
+        # Not synced: where the machine goes down with it, a generation without results is settled anew.
         ("open", "todo/.*"),
         ("write", "todo/.*"),
-        ("fsync", "todo/.*"),
         ("rename", "todo/read.*.*.-.1"),
-        ("fsync", "todo"),
     ]
 
 
@@ -219,5 +273,8 @@ def test_results_get_their_name_after_all_of_them_are_on_the_disk(witnessed):
     synced = [path for call, path in writing[:-2] if call == "fsync"]
     files = [f"{made}/viewer/01-report/0.dcm", f"{made}/viewer/02-map/0.dcm"]
     folders = [made, f"{made}/viewer", f"{made}/viewer/01-report", f"{made}/viewer/02-map"]
-    assert [path for path in synced if path in files] == files
-    assert set(folders) <= set(synced[synced.index(files[-1]) :])
+    assert sorted(synced) == sorted([*files, *folders]), "each once, in whatever order: none of them has its name yet"
+    written = [path for call, path in writing if call == "write"]
+    assert written == files
+    last_write = max(index for index, (call, _) in enumerate(writing) if call == "write")
+    assert "fsync" not in [call for call, _ in writing[:last_write]], "what is synced is all there"

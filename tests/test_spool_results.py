@@ -132,3 +132,20 @@ def test_a_parked_delivery_begins_anew_with_its_waits_forgotten(spool, verb):
         "error": None,
         "next": again.name,
     }
+
+
+def test_a_reading_that_a_power_cut_emptied_is_made_again(spool):
+    take(spool)
+    task = spool.settle(KEY)
+    (spool.generation_folder(KEY, task.generation) / "reading.json").write_bytes(b"")
+    assert spool.reading(KEY, task.generation) is None
+
+
+def test_a_task_that_a_power_cut_took_along_is_noted_again(spool):
+    take(spool)
+    task = spool.settle(KEY)
+    for path in (spool.folder / "todo").iterdir():
+        path.unlink()
+    assert spool.unsettled() == [KEY]
+    assert spool.settle(KEY) == task
+    assert spool.agenda.tasks("todo") == [task]

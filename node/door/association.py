@@ -18,7 +18,7 @@ from pynetdicom.service_class import StorageServiceClass, VerificationServiceCla
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import AddressInformation
 
-from node.door.bell import Bell
+from node.bell import Bell
 from node.door.callers import Peer
 from node.door.connection import Connection
 from node.door.messages import Message

@@ -16,7 +16,7 @@ from typing import Any
 
 from pynetdicom.transport import AssociationSocket
 
-from node.door.bell import Bell
+from node.bell import Bell
 from node.door.limits import Limits
 from node.door.verdict import UNRECOGNIZED_PDU, Violation
 from node.tls.contexts import close_notify

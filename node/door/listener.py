@@ -21,11 +21,11 @@ from typing import Any
 from pynetdicom.transport import AssociationServer
 
 from node import log
+from node.bell import Bell
 from node.door import verdict
 from node.door.arrival import Arrival, Gone, NoTLS, Stage
 from node.door.arrivals import Arrivals
 from node.door.association import AcceptedAssociation
-from node.door.bell import Bell
 from node.door.callers import Callers, Peer, plain
 from node.door.limits import Limits
 from node.door.messages import OpenSink

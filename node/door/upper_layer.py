@@ -17,7 +17,7 @@ from typing import Any
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 
-from node.door.bell import Bell
+from node.bell import Bell
 from node.door.clock import MonotonicTimer, Pace
 from node.door.connection import HEADER_BYTES, Connection
 from node.door.messages import Assembly

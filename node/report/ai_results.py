@@ -14,12 +14,9 @@ from collections.abc import Mapping
 
 from highdicom.sr import (
     AlgorithmIdentification,
-    DeviceObserverIdentifyingAttributes,
     FindingSite,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
     QualitativeEvaluation,
     SourceImageForMeasurementGroup,
     TrackingIdentifier,
@@ -28,7 +25,7 @@ from highdicom.sr import (
 from node import codes
 from node.attributes import text as header_text
 from node.attributes import whole
-from node.product import MANUFACTURER, MODEL_NAME, uid
+from node.product import uid
 from node.report import answer, warned
 from node.report.films import MOST_REFERENCES, Film, told
 from node.report.header import Context, Reference
@@ -42,6 +39,7 @@ from node.report.items import (
     container,
     image,
     language,
+    observer,
     pixels,
     text,
 )
@@ -66,7 +64,12 @@ def content(context: Context, pictures: Mapping[str, Reference]) -> Item:
     """
     examined = codes.PLAIN_CHEST_X_RAY if context.study.read else codes.IMAGING_PROCEDURE
     procedure = code(codes.PROCEDURE_REPORTED, examined, HAS_CONCEPT_MOD)
-    items = [language(context.words), *_observer(context), procedure, *_image_library(context)]
+    items = [
+        language(context.words),
+        *observer(context.options.device, context.options.ae_title),
+        procedure,
+        *_image_library(context),
+    ]
     groups = [
         _measurement_group(context, film, finding, pictures.get(film.sop_instance_uid))
         for film in context.study.read
@@ -76,18 +79,6 @@ def content(context: Context, pictures: Mapping[str, Reference]) -> Item:
         items.append(container(codes.IMAGING_MEASUREMENTS, groups))
     items.append(container(codes.QUALITATIVE_EVALUATIONS, _evaluations(context)))
     return container(codes.IMAGING_MEASUREMENT_REPORT, items, template="1500", root=True)
-
-
-def _observer(context: Context) -> list[Item]:
-    """Say that a device speaks, and which (TID 1001, 1002, 1004)."""
-    device = DeviceObserverIdentifyingAttributes(
-        uid=context.options.device,
-        name=context.options.ae_title,
-        manufacturer_name=MANUFACTURER,
-        model_name=MODEL_NAME,
-        serial_number=context.options.ae_title,
-    )
-    return list(ObservationContext(observer_device_context=ObserverContext(codes.DEVICE, device)))
 
 
 def _image_library(context: Context) -> list[Item]:

@@ -17,6 +17,7 @@ from node.product import NAME
 from node.report import warned
 from node.report.films import MOST_REFERENCES, Film, reason_key, told
 from node.report.header import Context, evidence_of
+from node.report.source import ResultKind
 from node.report.words import Words, cut_off_percent, moment, pad, percent, spread, width
 from node.study import Finding, Prediction, Triage
 
@@ -88,6 +89,12 @@ def series_description(prediction: Prediction | None) -> str:
         fixed = {Triage.NOT_FLAGGED: "AI: not flagged", Triage.UNCERTAIN: "AI: UNCERTAIN"}
         return fixed.get(triage, "AI: NOT ANALYSED")
     return f"AI {'URGENT' if triage is Triage.URGENT else 'FLAG'}: {short_answer(prediction)}"
+
+
+def document_description(kind: ResultKind, prediction: Prediction | None) -> str:
+    """Return the Series Description of a document of a kind: that of box and key object names what is flagged."""
+    prefix = {"box": "AI box: ", "key_object": "AI key: "}.get(kind, "")
+    return prefix + short_answer(prediction) if prefix and prediction else series_description(prediction)
 
 
 def picture_description(film: Film) -> str:
@@ -180,13 +187,24 @@ def cut_offs(context: Context) -> str:
     return ", ".join(f"{context.words.conditions[label]} {cut_off_percent(c)}" for label, c in pairs if c is not None)
 
 
-def _row(words: Words, finding: Finding, columns: int, reliable: bool) -> str:
-    doubt = f"+/- {spread(finding.spread):<2}" if reliable else f"{DOUBTFUL:<6}"
-    row = pad(words.labels[finding.label], columns) + f"{_percent(finding):>6}  {doubt}"
+def cells(words: Words, finding: Finding, reliable: bool) -> tuple[str, str, str, str, str]:
+    """Return what a table says of one class: name, probability, its spread, cut-off, and on which side of that it is."""
+    doubt = f"+/- {spread(finding.spread)}" if reliable else DOUBTFUL
     if finding.cut_off is None:
-        return row.rstrip()
+        return words.labels[finding.label], _percent(finding), doubt, "", ""
     cut_off = words.table["cut_off"].format(percent=cut_off_percent(finding.cut_off))
-    return f"{row}  {cut_off}  {words.table['above' if finding.above else 'below']}"
+    return (
+        words.labels[finding.label],
+        _percent(finding),
+        doubt,
+        cut_off,
+        words.table["above" if finding.above else "below"],
+    )
+
+
+def _row(words: Words, finding: Finding, columns: int, reliable: bool) -> str:
+    label, probability, doubt, cut_off, side = cells(words, finding, reliable)
+    return f"{pad(label, columns)}{probability:>6}  {doubt:<6}  {cut_off}  {side}".rstrip()
 
 
 def _percent(finding: Finding) -> str:

@@ -6,7 +6,8 @@ installed font is looked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
+BLACK: Color = (0, 0, 0)
 SMALLEST = 12
 _LINE_SPACING = 1.25
 _PARAGRAPH_SPACING = 0.25
@@ -52,13 +54,19 @@ class Typeface:
         return _font(self.bold if bold else self.regular, size)
 
 
+def typefaces() -> list[Typeface]:
+    """Return the typefaces to choose from: the shipped one first, then those of this machine with Japanese letters."""
+    folder = Path(str(files(__package__))) / "fonts"
+    shipped = Typeface(folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
+    return [shipped, *(Typeface(path, path) for path in EAST_ASIAN_FONTS if path.is_file())]
+
+
 def typeface_for(letters: str) -> Typeface | None:
     """Return a typeface that has these letters, None when no font on this machine has them."""
-    folder = Path(str(files(__package__))) / "fonts"
+    shipped, *east_asian = typefaces()
     if all(ord(letter) < 0x2E80 for letter in letters):  # below begin no East Asian scripts
-        return Typeface(folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
-    found = next((path for path in EAST_ASIAN_FONTS if path.is_file()), None)
-    return Typeface(found, found) if found else None
+        return shipped
+    return next(iter(east_asian), None)
 
 
 class Canvas:
@@ -74,40 +82,40 @@ class Canvas:
     Attributes
     ----------
     image : PIL.Image.Image
-    written : list of (str, (left, top, right, bottom))
-        Every text with the place that its ink takes.
     """
 
     def __init__(self, width: int, height: int, background: Color, typeface: Typeface) -> None:
         self.image = Image.new("RGB", (width, height), background)
         self.draw = ImageDraw.Draw(self.image)
-        self.written: list[tuple[str, Box]] = []
+        self._written: list[tuple[str, tuple[float, float], dict[str, Any]]] = []
         self._typeface = typeface
+
+    @property
+    def written(self) -> list[tuple[str, Box]]:
+        """Every text with the place that its ink takes, (left, top, right, bottom)."""
+        return [(text, self.draw.textbbox(at, text, **how)) for text, at, how in self._written]
 
     def width_of(self, text: str, size: int, bold: bool = False) -> float:
         """Return the width of a text in pixels."""
-        return float(self.draw.textlength(text, font=self._typeface.font(size, bold)))
+        return float(self._typeface.font(size, bold).getlength(text))
 
     def fitting(self, text: str, width: float, largest: int, bold: bool = False) -> int:
         """Return the largest font size, up to `largest`, at which a text is no wider than `width`."""
-        size = largest
-        while size > SMALLEST and self.width_of(text, size, bold) > width:
-            size -= 1
-        return size
+        return _largest(largest, lambda size: self.width_of(text, size, bold) <= width)
 
     def write(
         self, x: float, y: float, text: str, size: int, color: Color, bold: bool = False, anchor: str = "la"
     ) -> None:
         """Write one line; `anchor` as in Pillow, ``la`` is the top left corner."""
-        font = self._typeface.font(size, bold)
-        self.draw.text((x, y), text, font=font, fill=color, anchor=anchor)
-        self.written.append((text, self.draw.textbbox((x, y), text, font=font, anchor=anchor)))
+        self._write((x, y), text, color, font=self._typeface.font(size, bold), anchor=anchor)
 
     def write_outlined(self, x: float, y: float, text: str, size: int, color: Color) -> None:
         """Write one line, centered on x with its baseline at y, that stays readable on a film."""
-        font = self._typeface.font(size)
-        self.draw.text((x, y), text, font=font, fill=color, anchor="ms", stroke_width=3, stroke_fill=(0, 0, 0))
-        self.written.append((text, self.draw.textbbox((x, y), text, font=font, anchor="ms", stroke_width=3)))
+        self._write((x, y), text, color, font=self._typeface.font(size), anchor="ms", stroke_width=3)
+
+    def _write(self, at: tuple[float, float], text: str, color: Color, **how: Any) -> None:
+        self.draw.text(at, text, fill=color, stroke_fill=BLACK, **how)
+        self._written.append((text, at, how))
 
     def flow(self, box: Box, paragraphs: Sequence[tuple[str, Color, bool]], largest: int) -> None:
         """Write paragraphs from the top of a box, broken into lines, as large as all of them fit.
@@ -120,9 +128,7 @@ class Canvas:
             Largest font size in pixels.
         """
         left, top, right, bottom = box
-        size = largest
-        while size > SMALLEST and self._height(paragraphs, size, right - left) > bottom - top:
-            size -= 1
+        size = _largest(largest, lambda size: self._height(paragraphs, size, right - left) <= bottom - top)
         y = top
         for text, color, bold in paragraphs:
             for line in self.lines(text, right - left, size, bold):
@@ -132,6 +138,8 @@ class Canvas:
 
     def lines(self, text: str, width: float, size: int, bold: bool = False) -> list[str]:
         """Break a text into lines no wider than `width`: at blanks, or between letters where a script has none."""
+        if self.width_of(text, size, bold) <= width:
+            return [text]
         lines, line = [], ""
         for word in _words(text):
             if line and self.width_of(line + word.rstrip(), size, bold) > width:
@@ -145,6 +153,13 @@ class Canvas:
         if any(self.width_of(line, size, bold) > width for lines, bold in broken for line in lines):
             return float("inf")
         return size * sum(len(lines) * _LINE_SPACING + _PARAGRAPH_SPACING for lines, _ in broken)
+
+
+def _largest(largest: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest font size at which something fits, by halves; SMALLEST where none does."""
+    if largest <= SMALLEST or fits(largest):
+        return largest
+    return SMALLEST + bisect_left(range(SMALLEST + 1, largest), True, key=lambda size: not fits(size))
 
 
 def _words(text: str) -> list[str]:

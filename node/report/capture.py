@@ -8,15 +8,12 @@ DICOM PS3.3 A.8.1, C.7.6.1, C.8.6.1, C.8.6.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
+import imagecodecs
 from highdicom.sc import SCImage
-from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from node import __version__, codes
@@ -31,6 +28,8 @@ from node.report.source import Encoded, ResultObject
 from node.study import FloatArray
 
 SERIES_NUMBER = 903
+# Letters and thin lines stay clean; at 95 the stream is half as large again.
+JPEG_QUALITY = 92
 _ORIENTATION = re.compile(r"[ALRPHF]{1,3}")  # PS3.3 C.7.6.1.1.1, bipeds
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 
@@ -42,6 +41,7 @@ class Capture:
     film: Film
     reference: Reference
     result: ResultObject
+    rgb: RGB
 
 
 def reference_of(context: Context, film: Film) -> Reference:
@@ -70,37 +70,32 @@ def capture(context: Context, film: Film, plane: FloatArray) -> Capture:
         When the identity fits no character set.
     """
     reference = reference_of(context, film)
-    datasets = _datasets(context, film, reference, draw(context, film, plane))
-    encodings = tuple(
-        Encoded(reference.sop_class_uid, reference.sop_instance_uid, syntax, encode(dataset, context.identity, syntax))
-        for syntax, dataset in datasets
-    )
-    return Capture(film, reference, ResultObject("picture", encodings))
+    rgb = draw(context, film, plane)
+    dataset = _dataset(context, film, reference, rgb)
+    _compress(dataset, rgb)
+    data = encode(dataset, context.identity, JPEGBaseline8Bit)
+    encoded = Encoded(reference.sop_class_uid, reference.sop_instance_uid, JPEGBaseline8Bit, data)
+    return Capture(film, reference, ResultObject("picture", (encoded,)), rgb)
 
 
-def _datasets(context: Context, film: Film, reference: Reference, rgb: RGB) -> Iterator[tuple[str, Dataset]]:
-    """Yield the picture in each transfer syntax: JPEG first where it is wanted, always one that needs no decoder."""
-    if not context.options.jpeg:
-        yield ExplicitVRLittleEndian, _dataset(context, film, reference, rgb, ExplicitVRLittleEndian)
-        return
-    compressed = _dataset(context, film, reference, rgb, JPEGBaseline8Bit)
-    frame = next(generate_frames(compressed.PixelData, number_of_frames=1))
-    compressed.LossyImageCompression = "01"
-    compressed.LossyImageCompressionRatio = round(rgb.size / len(frame), 2)
-    compressed.LossyImageCompressionMethod = "ISO_10918_1"
-    yield JPEGBaseline8Bit, compressed
-    # One UID, one content: who does not take JPEG gets the same picture decoded, not a finer one.
-    decoded = np.asarray(Image.open(BytesIO(frame)).convert("RGB"))
-    plain = _dataset(context, film, reference, decoded, ExplicitVRLittleEndian)
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        setattr(plain, keyword, compressed[keyword].value)
-    yield ExplicitVRLittleEndian, plain
+def _compress(dataset: Dataset, rgb: RGB) -> None:
+    """Replace pixels by a JPEG stream of a thirtieth of their size; delivery unpacks it for a PACS that takes none.
+
+    There is no second, finer form: what has one UID has one content.
+    """
+    frame = imagecodecs.jpeg8_encode(rgb, level=JPEG_QUALITY, subsampling="422")
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionRatio = round(rgb.size / len(frame), 2)
+    dataset.LossyImageCompressionMethod = "ISO_10918_1"
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
 
 
-def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB, transfer_syntax_uid: str) -> Dataset:
+def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Dataset:
     built = SCImage(
         pixel_array=rgb,
-        photometric_interpretation="YBR_FULL_422" if transfer_syntax_uid == JPEGBaseline8Bit else "RGB",
+        photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=context.study.study_instance_uid,
@@ -110,7 +105,7 @@ def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB, trans
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),
-        transfer_syntax_uid=transfer_syntax_uid,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         series_description=answer.picture_description(film),
     )
     dataset = Dataset()

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    BasicTextSRStorage,
+    EncapsulatedPDFStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from node import codes
 from node.attributes import items, strings, text, whole
@@ -22,7 +31,10 @@ from node.report.source import Encoded, Profile, ResultObject
 from node.storage_classes import is_image
 
 _LONGEST = {"SH": 16, "CS": 16, "LO": 64}  # characters, PS3.5 Table 6.2-1
+_NAMES = {tag_for_keyword(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")}
 _NOT_IN_BASIC_TEXT = {"NUM", "SCOORD", "SCOORD3D", "TCOORD"}  # PS3.3 A.35.1.3.1.1
+
+_Content = list[tuple[BaseTag, str | None, Any]]
 
 
 def check(result: ResultObject, identity: Identity, profile: Profile) -> None:
@@ -40,24 +52,39 @@ def check(result: ResultObject, identity: Identity, profile: Profile) -> None:
     ReportError
         Names the rule that is broken, no values.
     """
+    passed: list[_Content] = []
     for encoded in result.encodings:
-        problem = next(problems(encoded, identity, profile), None)
+        dataset = dcmread(BytesIO(encoded.data))
+        content = _content(dataset)
+        names_alone = content in passed and encoded.sop_class_uid != BasicTextSRStorage
+        found = _names(dataset, encoded) if names_alone else problems(dataset, encoded, identity, profile)
+        problem = next(found, None)
         if problem is not None:
             raise ReportError(f"the {result.kind} is not sent: {problem}")
+        passed.append(content)
 
 
-def problems(encoded: Encoded, identity: Identity, profile: Profile) -> Iterator[str]:
-    """Yield what is wrong with one encoding."""
-    dataset = dcmread(BytesIO(encoded.data))
+def problems(dataset: Dataset, encoded: Encoded, identity: Identity, profile: Profile) -> Iterator[str]:
+    """Yield what is wrong with one encoding, as it was read back."""
     yield from _names(dataset, encoded)
     yield from _identity(dataset, identity)
     if encoded.sop_class_uid == SecondaryCaptureImageStorage:
         yield from _picture(dataset)
+    elif encoded.sop_class_uid == EncapsulatedPDFStorage:
+        yield from _encapsulated(dataset)
+    elif encoded.sop_class_uid == KeyObjectSelectionDocumentStorage:
+        yield from _key_object(dataset)
     else:
         yield from _document(dataset, profile)
     for keyword in identity.values:
         del dataset[keyword]  # the source's own values may be too long; that is its sender's matter
     yield from _lengths(dataset)
+
+
+def _content(dataset: Dataset) -> _Content:
+    """Return the bytes of everything but the names: an encoding that has passed need not be looked through again."""
+    elements = (dataset.get_item(tag) for tag in sorted(dataset.keys()) if tag not in _NAMES)
+    return [(element.tag, element.VR, element.value) for element in elements]
 
 
 def _names(dataset: Dataset, encoded: Encoded) -> Iterator[str]:
@@ -80,12 +107,16 @@ def _identity(dataset: Dataset, identity: Identity) -> Iterator[str]:
 
 
 def _lengths(dataset: Dataset) -> Iterator[str]:
-    for element in dataset:
+    for tag in sorted(dataset.keys()):
+        element = dataset.get_item(tag)
+        longest = _LONGEST.get(element.VR or "", 0)
         if element.VR == "SQ":
-            for item in element.value:
+            for item in dataset[tag].value:
                 yield from _lengths(item)
-        elif any(len(value) > _LONGEST.get(element.VR, len(value)) for value in strings(dataset, element.keyword)):
-            yield f"{element.keyword} is longer than its value representation allows"
+        elif not longest or (element.is_raw and len(element.value or b"") <= longest):
+            continue  # short enough in bytes is so in characters: most values need not be decoded
+        elif any(len(value) > longest for value in strings(dataset, dataset[tag].keyword)):
+            yield f"{dataset[tag].keyword} is longer than its value representation allows"
 
 
 def _picture(dataset: Dataset) -> Iterator[str]:
@@ -99,6 +130,30 @@ def _picture(dataset: Dataset) -> Iterator[str]:
         yield "its pixel data have not the length that rows and columns ask for"
 
 
+def _encapsulated(dataset: Dataset) -> Iterator[str]:
+    length = whole(dataset, "EncapsulatedDocumentLength") or 0
+    document = bytes(dataset.EncapsulatedDocument)[:length]
+    if text(dataset, "MIMETypeOfEncapsulatedDocument") != "application/pdf" or not document.startswith(b"%PDF-"):
+        yield "it holds no PDF"
+    if not document.rstrip().endswith(b"%%EOF"):
+        yield "its PDF is not whole"
+    if text(dataset, "BurnedInAnnotation") != "YES":
+        yield "it does not say that it names the patient"
+
+
+def _key_object(dataset: Dataset) -> Iterator[str]:
+    evidence, kinds = evidence_of(dataset), []
+    yield from _container(dataset)
+    for _, kind, item in _tree(dataset):
+        kinds.append(kind)
+        if kind == "IMAGE":
+            yield from _reference(item, evidence)
+        if (kind == "IMAGE") == bool(_concept(item)):  # TID 2010
+            yield "an image has a name, or another item has none"
+    if "IMAGE" not in kinds:
+        yield "it selects nothing"
+
+
 def _document(dataset: Dataset, profile: Profile) -> Iterator[str]:
     if text(dataset, "CompletionFlag") != "COMPLETE" or text(dataset, "VerificationFlag") != "UNVERIFIED":
         yield "it is not a complete, unverified document"
@@ -106,23 +161,22 @@ def _document(dataset: Dataset, profile: Profile) -> Iterator[str]:
         yield "its root is no container"
     if profile == "viewer" and _concept(dataset) == codes.IMAGING_MEASUREMENT_REPORT.value:
         yield from _measurement_groups(dataset)
-    evidence = evidence_of(dataset)
+    evidence, is_basic = evidence_of(dataset), dataset.SOPClassUID == BasicTextSRStorage
     yield from _container(dataset)
-    for parent, item in _tree(dataset):
-        yield from _item(parent, item, profile)
-        if dataset.SOPClassUID == BasicTextSRStorage and text(item, "ValueType") in _NOT_IN_BASIC_TEXT:
+    for parent_kind, kind, item in _tree(dataset):
+        yield from _item(parent_kind, kind, item, profile)
+        if is_basic and kind in _NOT_IN_BASIC_TEXT:
             yield "a Basic Text report has a kind of item it may not have"
-        if text(item, "ValueType") == "IMAGE":
+        if kind == "IMAGE":
             yield from _reference(item, evidence)
 
 
-def _item(parent: Dataset, item: Dataset, profile: Profile) -> Iterator[str]:
-    kind, within_container = text(item, "ValueType"), text(parent, "ValueType") == "CONTAINER"
+def _item(parent_kind: str, kind: str, item: Dataset, profile: Profile) -> Iterator[str]:
     if not _concept(item) or not text(item, "RelationshipType"):
         yield "an item has no name or no relation"
     if kind == "CONTAINER":
         yield from _container(item)
-    if profile == "viewer" and kind == "IMAGE" and within_container:
+    if profile == "viewer" and kind == "IMAGE" and parent_kind == "CONTAINER":
         yield "an image stands directly in a container"
     if profile == "viewer" and kind == "NUM" and "ContentSequence" in item:
         yield "a number has items below it"
@@ -146,21 +200,22 @@ def _reference(item: Dataset, evidence: set[str]) -> Iterator[str]:
 
 
 def _measurement_groups(root: Dataset) -> Iterator[str]:
-    for _, item in _tree(root):
+    for _, _, item in _tree(root):
         if _concept(item) != "125007":  # Measurement Group
             continue
-        below = [child for _, child in _tree(item)]
-        if not any(text(child, "ValueType") == "SCOORD" for child in below):
+        below = list(_tree(item))
+        if not any(kind == "SCOORD" for _, kind, _ in below):
             yield "a measurement group has no region, which blackens viewers"
-        if not any(_concept(child) == "112040" for child in below):  # Tracking Unique Identifier
+        if not any(_concept(child) == "112040" for _, _, child in below):  # Tracking Unique Identifier
             yield "a measurement group has no tracking UID, which blackens viewers"
 
 
-def _tree(item: Dataset) -> Iterator[tuple[Dataset, Dataset]]:
-    """Yield every item below one, each with its parent."""
+def _tree(item: Dataset, kind: str = "CONTAINER") -> Iterator[tuple[str, str, Dataset]]:
+    """Yield the Value Type of the item above, its own, and the item, for every item below one."""
     for child in items(item, "ContentSequence"):
-        yield item, child
-        yield from _tree(child)
+        child_kind = text(child, "ValueType")
+        yield kind, child_kind, child
+        yield from _tree(child, child_kind)
 
 
 def _concept(item: Dataset) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
-from node.report import ai_results, triage
+from node.report import ai_results, box, key_object, triage
 from node.report.capture import Capture, capture
 from node.report.check import check
-from node.report.document import AI_RESULTS, TRIAGE_REPORT, Kind, document
-from node.report.encode import encode
+from node.report.document import AI_RESULTS, BOX, KEY_OBJECT, TRIAGE_REPORT, Kind, document, names_of, with_other_tree
+from node.report.encode import encode, renamed
 from node.report.films import Film, study_of
 from node.report.header import Context, Reference
 from node.report.identity import identity_of
@@ -33,7 +33,7 @@ def compose(source: StudySource, options: ReportOptions, profile: Profile) -> li
     Returns
     -------
     list of ResultObject
-        In the order of sending: the report first, then the pictures. Empty when there is nothing to say: a study of
+        In the order of sending: the report first, then the pictures, then what is sent besides. Empty when there is nothing to say: a study of
         this node's own objects, or one not analysed where `options` wants no report of that. The same input gives the
         same bytes.
 
@@ -47,7 +47,11 @@ def compose(source: StudySource, options: ReportOptions, profile: Profile) -> li
         return []
     context = Context(study, options, words(options.language), identity_of(study.leading.header))
     pictures = [capture(context, film, source.plane(film.reading.instance_key)) for film in _to_draw(context)]
-    results = [_report(context, profile, pictures), *(picture.result for picture in pictures)]
+    results = [
+        _report(context, profile, pictures),
+        *(picture.result for picture in pictures),
+        *_extras(context, pictures),
+    ]
     for result in results:
         check(result, context.identity, profile)
     return results
@@ -61,20 +65,42 @@ def _to_draw(context: Context) -> list[Film]:
 
 
 def _report(context: Context, profile: Profile, pictures: list[Capture]) -> ResultObject:
-    shown = {picture.film.sop_instance_uid: picture.reference for picture in pictures}
+    shown = _shown(pictures)
     if profile == "air":
-        tree = ai_results.content(context, shown)
-        trees = dict.fromkeys(AI_RESULTS.sop_class_uids, tree)
-        return _documents(context, AI_RESULTS, trees, list(shown.values()))
-    coded, basic = triage.content(context), triage.content(context, basic=True)
-    trees = {uid: basic if uid == BasicTextSRStorage else coded for uid in TRIAGE_REPORT.sop_class_uids}
-    return _documents(context, TRIAGE_REPORT, trees, list(shown.values()))
+        return _documents(context, AI_RESULTS, ai_results.content(context, shown), list(shown.values()))
+    return _documents(context, TRIAGE_REPORT, triage.content(context), list(shown.values()))
 
 
-def _documents(context: Context, kind: Kind, trees: Mapping[str, Item], pictures: Sequence[Reference]) -> ResultObject:
+def _extras(context: Context, pictures: list[Capture]) -> Iterator[ResultObject]:
+    """Yield what is sent besides, where it is wanted and there is something to say in it."""
+    wanted, shown = context.options.extra, _shown(pictures)
+    trees = []
+    if "box" in wanted:
+        trees.append((BOX, box.content(context)))
+    if "key_object" in wanted:
+        trees.append((KEY_OBJECT, key_object.content(context, shown)))
+    yield from (_documents(context, kind, tree, list(shown.values())) for kind, tree in trees if tree is not None)
+    if "pdf" in wanted:
+        from node.report.encapsulated import encapsulated  # here alone: it takes what most sites do not want
+
+        yield encapsulated(context, pictures)
+
+
+def _shown(pictures: list[Capture]) -> dict[str, Reference]:
+    return {picture.film.sop_instance_uid: picture.reference for picture in pictures}
+
+
+def _documents(context: Context, kind: Kind, tree: Item, pictures: Sequence[Reference]) -> ResultObject:
+    """Write a report in each SOP class of its kind; all but Basic Text, which has fewer kinds of items, hold one tree."""
+    preferred = document(context, kind, tree, pictures)
+    first = encode(preferred, context.identity)
     encodings = []
-    for sop_class_uid, tree in trees.items():
-        dataset = document(context, kind, sop_class_uid, tree, pictures)
-        data = encode(dataset, context.identity)
-        encodings.append(Encoded(sop_class_uid, str(dataset.SOPInstanceUID), ExplicitVRLittleEndian, data))
+    for sop_class_uid in kind.sop_class_uids:
+        names, data = names_of(context, kind, sop_class_uid), first
+        if sop_class_uid == BasicTextSRStorage:
+            basic = with_other_tree(preferred, triage.content(context, basic=True), names)
+            data = encode(basic, context.identity)
+        elif sop_class_uid != kind.sop_class_uids[0]:
+            data = renamed(first, names)
+        encodings.append(Encoded(sop_class_uid, names["SOPInstanceUID"], ExplicitVRLittleEndian, data))
     return ResultObject(kind.name, tuple(encodings))

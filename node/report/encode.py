@@ -19,7 +19,7 @@ from io import BytesIO
 from pydicom import dcmread, dcmwrite
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.tag import Tag
@@ -80,6 +80,24 @@ def encode(dataset: Dataset, identity: Identity, transfer_syntax_uid: str = Expl
     )
 
 
+def renamed(data: bytes, names: Mapping[str, str]) -> bytes:
+    """Write a result once more, with other UIDs: everything else is taken over as the bytes it is.
+
+    Parameters
+    ----------
+    data : bytes
+        What `encode` returned, uncompressed.
+    names : mapping of str to str
+        UIDs of the data set's first level, by keyword.
+    """
+    dataset = dcmread(BytesIO(data))
+    for keyword, value in names.items():
+        setattr(dataset, keyword, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+        return _write(dataset, ExplicitVRLittleEndian)
+
+
 def _ways(identity: Identity, letters: set[str]) -> Iterator[Way]:
     """Yield the character sets to try for a text with these letters beyond ASCII, with the identity in each."""
     kept = _kept(identity)
@@ -130,6 +148,7 @@ def _joined(dataset: Dataset, character_set: tuple[str, ...], values: Mapping[st
     joined = Dataset()
     for element in correct_ambiguous_vr(dataset, True):
         joined.add(element)
+        _written_once(element)
     if character_set:
         joined.SpecificCharacterSet = list(character_set)
     for keyword, value in values.items():
@@ -138,6 +157,15 @@ def _joined(dataset: Dataset, character_set: tuple[str, ...], values: Mapping[st
     encodings = convert_encodings(list(character_set)) if character_set else default_encoding
     joined.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
     return joined
+
+
+def _written_once(element: DataElement) -> None:
+    """Mark the items below an element as what their VRs say: the library would ask of each, and of all below, anew."""
+    if element.VR == "SQ":
+        for item in element.value:
+            item.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding)
+            for below in item:
+                _written_once(below)
 
 
 def _put(dataset: Dataset, keyword: str, value: bytes) -> None:
@@ -163,9 +191,11 @@ def _reads_back(data: bytes, values: Mapping[str, bytes], own_text: list[str]) -
     held = dcmread(BytesIO(data), stop_before_pixels=True)
     if not values or any(raw_value(held, keyword) != value for keyword, value in values.items()):
         return False
+    if all(text.isascii() for text in own_text):
+        return True
     for keyword in values:
         del held[keyword]
-    return all(text.isascii() for text in own_text) or list(_texts(held)) == own_text
+    return list(_texts(held)) == own_text
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

@@ -7,6 +7,7 @@ concept names within a CONTINUOUS one ("93.0 % 5.0 % 2.0 %", no telling which is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from highdicom.sr import (
@@ -14,13 +15,17 @@ from highdicom.sr import (
     CodedConcept,
     ContainerContentItem,
     ContentSequence,
+    DeviceObserverIdentifyingAttributes,
     ImageContentItem,
     NumContentItem,
+    ObservationContext,
+    ObserverContext,
     TextContentItem,
 )
 from pydicom.sr.coding import Code
 
 from node import codes
+from node.product import MANUFACTURER, MODEL_NAME
 from node.report.words import Words, in_percent
 
 Item = Any  # a highdicom ContentItem, which is a Dataset
@@ -82,5 +87,18 @@ def language(words: Words) -> Item:
     return code(codes.LANGUAGE, Code(words.code, "RFC5646", words.name), HAS_CONCEPT_MOD)
 
 
+def observer(device_uid: str, ae_title: str) -> list[Item]:
+    """Say that a device speaks, and which (TID 1001, 1002, 1004)."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=device_uid,
+        name=ae_title,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=ae_title,
+    )
+    return list(ObservationContext(observer_device_context=ObserverContext(codes.DEVICE, device)))
+
+
+@cache
 def _concept(concept: Code) -> CodedConcept:
     return CodedConcept.from_code(concept)

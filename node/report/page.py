@@ -24,13 +24,7 @@ from node.study import Triage
 
 _NOT_ANALYSED_COLORS = ((90, 94, 100), (255, 255, 255))
 _TRACKING_IDENTIFIER = "112039"  # DCM, Tracking Identifier
-_IDENTITY = {
-    "PatientName": "Patient",
-    "PatientID": "Patient ID",
-    "PatientBirthDate": "Birth date",
-    "StudyDate": "Study date",
-    "AccessionNumber": "Accession number",
-}
+_IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber")
 _STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; font: 16px/1.5 "DejaVu Sans", "Segoe UI", sans-serif;
   color: #1b1f24; background: #fff; }
@@ -230,12 +224,13 @@ def _language(dataset: Dataset) -> str:
 
 
 def _identity(dataset: Dataset) -> Iterator[str]:
-    for keyword, label in _IDENTITY.items():
+    labels = words(_language(dataset)).sheet
+    for keyword in _IDENTITY:
         value = " ".join(str(dataset.get(keyword) or "").replace("^", " ").split())
         if keyword.endswith("Date") and len(value) == 8:
             value = f"{value[:4]}-{value[4:6]}-{value[6:]}"
         if value:
-            yield f"<dt>{label}</dt><dd>{escape(value)}</dd>\n"
+            yield f"<dt>{escape(labels[keyword])}</dt><dd>{escape(value)}</dd>\n"
 
 
 def _style(triage: Triage) -> str:

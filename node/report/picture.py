@@ -129,10 +129,18 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
     """
     rows, columns = gray.shape
     shares = on_film(heat_map, (rows, columns))
-    bgr = cv2.applyColorMap((shares * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    opacity = ALPHA * np.clip((shares - FLOOR) / (1 - FLOOR), 0, 1)[..., None] ** EXPONENT
-    mixed = gray[..., None] * (1 - opacity) + bgr[..., ::-1] * opacity
-    return np.round(mixed).astype(np.uint8), float(opacity.max())
+    rgb = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+    strong = np.flatnonzero(
+        shares > FLOOR
+    )  # most of a film has no color, and to mix it all took half the time of a picture
+    if not strong.size:
+        return rgb, 0.0
+    shares = shares.reshape(-1)[strong]
+    bgr = cv2.applyColorMap((shares * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).reshape(-1, 3)
+    opacity = ALPHA * np.clip((shares - FLOOR) / (1 - FLOOR), 0, 1)[:, None] ** EXPONENT
+    mixed = gray.reshape(-1, 1)[strong] * (1 - opacity) + bgr[:, ::-1] * opacity
+    rgb.reshape(-1, 3)[strong] = np.round(mixed)
+    return rgb, float(opacity.max())
 
 
 def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
@@ -147,7 +155,7 @@ def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
     canvas = Canvas(width, area + round(STRIP_HEIGHT * unit), BACKGROUND, typeface)
     worded = replace(context, words=shown_words)
     sheet = _Sheet(canvas, worded, film, film.prediction, area, unit, stands_out)
-    plain = np.repeat(gray[..., None], 3, axis=2)
+    plain: RGB = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     _films(sheet, plain, colored if stands_out else plain)
     _banner(sheet, right=int(width * 0.36))
     _bars(sheet, left=int(width * 0.36) + sheet.px(26), right=int(width * 0.67) - sheet.px(4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydicom.dataset import Dataset
 
@@ -12,6 +12,9 @@ from node.product import uid
 from node.study import FloatArray, StudyReading
 
 Profile = Literal["viewer", "air"]
+Extra = Literal["box", "key_object", "pdf"]
+EXTRAS: tuple[Extra, ...] = get_args(Extra)
+ResultKind = Literal["triage_report", "ai_results", "picture", "box", "key_object", "pdf"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class ReportOptions:
         One of the files in ``languages``.
     config_digest : str
         Digest of the settings that shape a result; a change gives new UIDs.
-    jpeg : bool
-        Whether pictures are sent as JPEG Baseline where the PACS takes it.
+    extra : tuple of "box", "key_object" or "pdf"
+        What is sent besides, where there is something to say in it.
     """
 
     ae_title: str
@@ -65,7 +68,7 @@ class ReportOptions:
     not_analysed: bool = True
     language: str = "en"
     config_digest: str = ""
-    jpeg: bool = False
+    extra: tuple[Extra, ...] = ()
 
     @property
     def device(self) -> str:
@@ -96,12 +99,13 @@ class ResultObject:
 
     Attributes
     ----------
-    kind : "triage_report", "ai_results" or "picture"
+    kind : ResultKind
+        "box" is the attention box, "key_object" the Key Object Selection, "pdf" the report as Encapsulated PDF.
     encodings : tuple of Encoded
         In order of preference: the first whose presentation context the PACS accepts is sent, the others are not.
     """
 
-    kind: Literal["triage_report", "ai_results", "picture"]
+    kind: ResultKind
     encodings: tuple[Encoded, ...]
 
     @property

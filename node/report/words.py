@@ -34,6 +34,8 @@ class Words:
         By the bundle's label: name in a table, name within a sentence, name in large letters.
     answer, table, made, picture : dict
         Phrases of the impression, of an image's table, of the procedure description, and of the picture.
+    sheet : dict
+        Names of the attributes that say whose report it is, by keyword; how a page is numbered.
     warnings : dict
         By code value of a warning: what is said of the image.
     reasons : dict
@@ -49,6 +51,7 @@ class Words:
     table: Phrases
     made: Phrases
     picture: Phrases
+    sheet: Phrases
     warnings: Phrases
     reasons: dict[str, list[str]]
 
