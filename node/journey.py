@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +26,10 @@ from node.dimse import Outcome
 from node.errors import NotAssessable, Parked, Reason, TryAgain
 from node.film_reader import FilmReader
 from node.gate import GateRules, judge
+from node.notices import tell_of_study
 from node.product import uid
 from node.release import is_to_be_sent
-from node.report import ReportOptions, StudySource, compose
+from node.report import EXTRAS, Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
 
@@ -104,31 +105,40 @@ class Journey:
         )
 
     def compose(self, task: Task) -> None:
-        """Write the result objects of a reading, for every profile that a destination has.
+        """Write the report of a reading, for every profile that a destination has, and all results where there are no more.
 
         Raises
         ------
         ReportError
             When an object cannot be built, or would break a viewer.
         """
+        if self.spool.has_report(task.study_key, task.generation):
+            return
+        writers = self._writers(task)
+        reports = {profile: writer.report() for profile, writer in writers.items()}
+        has_rest = any(writer.has_rest for writer in writers.values())
+        write = self.spool.write_report if has_rest else self.spool.write_results
+        write(task.study_key, task.generation, _files(reports, first=1))
+        log.event("report.composed", study=task.study_key, generation=task.generation)
+
+    def draw(self, task: Task) -> None:
+        """Draw the pictures that a report names, and write what is sent besides; otherwise as `compose`."""
         if self.spool.has_results(task.study_key, task.generation):
             return
-        reading = self.spool.reading(task.study_key, task.generation)
-        assert reading is not None, "compose follows read"
-        headers = self._headers(self.spool.generation(task.study_key, task.generation))
-        results = {}
-        for profile in sorted({destination.profile for destination in self.settings.destinations}):
-            source = StudySource(
-                reading=reading,
-                headers=headers,
-                plane=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
-                previous=self._previous_report(task.study_key, reading.previous, profile),
-            )
-            for index, result in enumerate(compose(source, self._options(), profile), start=1):
-                for preference, encoded in enumerate(result.encodings):
-                    results[f"{profile}/{index:02d}-{result.kind}/{preference}.dcm"] = encoded.data
-        self.spool.write_results(task.study_key, task.generation, results)
-        log.event("results.composed", study=task.study_key, generation=task.generation, results=len(results))
+        rest = {profile: writer.rest() for profile, writer in self._writers(task).items()}
+        files = _files(rest, first=2)
+        self.spool.write_results(task.study_key, task.generation, files)
+        log.event("results.composed", study=task.study_key, generation=task.generation, results=len(files))
+
+    def go_on(self, task: Task) -> list[Follow]:
+        """Return the deliveries that have begun with the report alone."""
+        names = [destination.name for destination in self.settings.destinations]
+        entries = [self.spool.outbox.delivery(name, task.study_key, task.generation) for name in names]
+        return [Follow(Task.parse(entry["next"]), wait_s(entry)) for entry in entries if entry and entry["next"]]
+
+    def rehearse(self) -> None:
+        """Compose results of an invented study in memory, so that the first real one waits for nothing that loads late."""
+        rehearse(self._options(), self._profiles())
 
     def post(self, task: Task) -> list[Follow]:
         """Put the results of a generation into the outbox of every destination, or keep them back where the mode says so.
@@ -141,6 +151,8 @@ class Journey:
         name = task.study_key, task.generation
         wanted = [each for each in self.settings.destinations if self.spool.results(*name, each.profile)]
         if not is_to_be_sent(self.spool, self.settings.mode, task, bool(wanted)):
+            if self.settings.mode == "supervised" and self.spool.agenda.is_noted(Task("post", *name)):
+                tell_of_study(self.spool, self.settings, *name, unreleased=True)
             return []
         tasks = []
         for destination in wanted:
@@ -148,6 +160,8 @@ class Journey:
             if self.spool.outbox.delivery(destination.name, *name) is None:
                 self._save(deliver, _fresh_entry(deliver))
             tasks.append(Follow(deliver, 0.0))
+        if tasks:
+            tell_of_study(self.spool, self.settings, *name)
         return tasks
 
     def deliver(self, task: Task) -> Follow | None:
@@ -171,20 +185,36 @@ class Journey:
                 "the node is in shadow mode since, and sends nothing. When it is not any more, run cxr-node retry."
             )
         scu = self.destinations[task.destination]
+        is_whole = self.spool.has_results(
+            task.study_key, task.generation
+        )  # before they are listed: more may come meanwhile
         results = self.spool.results(task.study_key, task.generation, destination.profile)
         if not results:
             raise Parked(
                 f"this study has no results of the profile {destination.profile!r}, which destination {task.destination!r} "
                 "was given since. Give it back the profile it had, then run cxr-node retry."
             )
+        before = [(sop_class_uid, uid) for sop_class_uid, uid in entry.get("sent", ())]
         stored = []
-        for alternatives in results:
-            done = scu.store(alternatives)
+        for alternatives in results[len(before) :]:
+            try:
+                done = scu.store(alternatives)
+            except Parked as refused:
+                if (kind := kind_of(alternatives)) not in EXTRAS:
+                    raise
+                log.alarm(
+                    "result.refused", study=task.study_key, destination=task.destination, kind=kind, error=str(refused)
+                )
+                continue
             stored.append((done.sop_class_uid, done.sop_instance_uid))
             log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
         with log.Outlived("audit.failed", destination=task.destination):  # what is stored is not parked for its record
             study = audit.study_of(task.study_key, results[0][0])
             audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored))
+        stored = before + stored
+        if not is_whole:
+            return self._await_the_rest(task, entry, stored)
+        entry.pop("sent", None)
         entry.update(stored=stored, stored_at=_now(), error=None)
         if not destination.commitment:
             self._close(task, entry)
@@ -196,6 +226,14 @@ class Journey:
         self._save(task, entry)
         scu.request_commitment(stored, transaction)
         return Follow(look, CONFIRM_EVERY_S[0])
+
+    def _await_the_rest(self, task: Task, entry: dict[str, Any], sent: list[tuple[str, str]]) -> Follow | None:
+        """Note that the report has been stored, and go on at once where the rest was written meanwhile."""
+        rest = replace(task, attempt=entry["attempt"] + 1)
+        entry.update(sent=sent, error=None, next=rest.name)
+        self._save(task, entry)
+        # Whoever writes it looks for this note afterwards: either here or there it is seen that there is more to send.
+        return Follow(rest, 0.0) if self.spool.has_results(task.study_key, task.generation) else None
 
     def confirm(self, task: Task) -> Follow | None:
         """Look once whether the destination has committed to what it stored.
@@ -330,6 +368,9 @@ class Journey:
         gate = self.settings.gate
         return GateRules(gate.read_secondary_capture, gate.minimum_px, self.bundle.manifest.age_years)
 
+    def _profiles(self) -> list[Profile]:
+        return sorted({destination.profile for destination in self.settings.destinations})
+
     def _options(self) -> ReportOptions:
         report = self.settings.report
         shaping = [self.settings.digest(), self.bundle.digest, self.settings.listen.ae_title, __version__]
@@ -340,12 +381,29 @@ class Journey:
             heat_map=report.heat_map,
             not_analysed=report.not_analysed,
             language=report.language,
+            extra=report.extra,
             config_digest=hashlib.sha256("|".join(shaping).encode()).hexdigest(),
         )
 
     def _headers(self, generation: Generation) -> dict[str, Dataset]:
         paths = {key: self.spool.instance_path(generation.study_key, key) for key in generation.instances}
         return {key: self._header(path) for key, path in paths.items()}
+
+    def _writers(self, task: Task) -> dict[Profile, Writer]:
+        """Return who writes the results of a reading, by profile."""
+        reading = self.spool.reading(task.study_key, task.generation)
+        assert reading is not None, "compose follows read"
+        headers = self._headers(self.spool.generation(task.study_key, task.generation))
+        sources = {
+            profile: StudySource(
+                reading=reading,
+                headers=headers,
+                plane=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
+                previous=self._previous_report(task.study_key, reading.previous, profile),
+            )
+            for profile in self._profiles()
+        }
+        return {profile: Writer(source, self._options(), profile) for profile, source in sources.items()}
 
     def _header(self, path: Path) -> Dataset:
         self._wind()
@@ -359,6 +417,21 @@ class Journey:
                 return dcmread(results[0][0], stop_before_pixels=True)
             name = self.spool.generation(study_key, name).previous
         return None
+
+
+def kind_of(alternatives: Sequence[Path]) -> str:
+    """Return the kind of a result by the folder that its encodings lie in, such as ``01-triage_report``."""
+    return alternatives[0].parent.name.partition("-")[2]
+
+
+def _files(results: dict[Profile, list[ResultObject]], first: int) -> dict[str, bytes]:
+    """Return results as {relative path: file}, numbered in the order of sending."""
+    return {
+        f"{profile}/{index:02d}-{result.kind}/{preference}.dcm": encoded.data
+        for profile, of_profile in results.items()
+        for index, result in enumerate(of_profile, start=first)
+        for preference, encoded in enumerate(result.encodings)
+    }
 
 
 def _fresh_entry(task: Task) -> dict[str, Any]:

@@ -42,6 +42,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LONGEST_PAUSE_S = 60.0
 STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 20.0
+# How long a thread of the worker may hold the interpreter while another waits for it.
+TURN_S = 0.0005
 # pydicom imports these where they are there, to decode and to download test files, and always a dictionary of private
 # attributes. The receiver does nothing of that; without them its imports take 0.32 s of CPU in place of 0.68 (medians of
 # three on a busy machine), and it must answer within a second.
@@ -193,6 +195,8 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     log.withhold_all()  # TensorFlow and Keras print what they log by themselves
     # Before this a signal ends the process at once: nothing is in work, and the imports would not heed an event.
     stopped = _stop_on_signals()
+    # A picture is drawn while its report is sent: the sending thread must not wait 5 ms for each of its turns.
+    sys.setswitchinterval(TURN_S)
     films = FilmReader(reader, darkroom, settings.limits.step_s)
     journey = Journey(settings, spool, bundle, films, destinations)
     journey.rehearse()

@@ -7,6 +7,7 @@ It is the truth: whoever is stopped finds here what there is to do. ::
       studies/STUDY/INSTANCE.KIND.dcm           a received instance; KIND is image, document or own
       studies/STUDY/GENERATION/generation.json  which instances are read together, and when they came
       studies/STUDY/GENERATION/reading.json     what the model said of them
+      studies/STUDY/GENERATION/report           the reports among the results, sent while the others are made
       studies/STUDY/GENERATION/results/PROFILE/NN-KIND/K.dcm   what is sent; K counts encodings by preference
       studies/STUDY/GENERATION/deliveries/DESTINATION.json     what became of it
       studies/STUDY/GENERATION/WHY.json         its results are kept and not sent; WHY is shadow, withheld or superseded
@@ -431,6 +432,10 @@ class Spool:
     def _reading(self, study_key: str, name: str) -> Path:
         return self.generation_folder(study_key, name) / "reading.json"
 
+    def write_report(self, study_key: str, name: str, results: dict[str, bytes]) -> None:
+        """Write the reports of a generation, which are sent while the rest of its results is made; else as `write_results`."""
+        self._write_once(study_key, name, "report", results)
+
     def write_results(self, study_key: str, name: str, results: dict[str, bytes]) -> None:
         """Write all results of a generation as one: they appear together or not at all, and never change.
 
@@ -438,23 +443,25 @@ class Spool:
         ----------
         study_key, name : str
         results : dict of str to bytes
-            {relative path such as ``viewer/01-triage_report/0.dcm``: file}.
+            {relative path such as ``viewer/01-triage_report/0.dcm``: file}; without the reports that are written already.
         """
+        self._write_once(study_key, name, "results", results)
+
+    def _write_once(self, study_key: str, name: str, what: str, results: dict[str, bytes]) -> None:
         folder = self.generation_folder(study_key, name)
-        if (folder / "results").exists():
+        if (folder / what).exists():
             return
-        made = folder / ".results"
+        made = folder / f".{what}"
         shutil.rmtree(made, ignore_errors=True)  # left by a worker that was stopped here
         try:
             made.mkdir(FOLDER_MODE)
             for relative, data in results.items():
-                path = made / relative
-                for parent in (path.parent.parent, path.parent):
-                    parent.mkdir(FOLDER_MODE, exist_ok=True)
-                write_new(path, (data,), lasts=False)
+                write_new(_in_its_folders(made, relative), (data,), lasts=False)
+            for path in (folder / "report").rglob("*.dcm") if what == "results" else ():
+                _in_its_folders(made, str(path.relative_to(folder / "report"))).hardlink_to(path)
             reading = self._reading(study_key, name)
             sync_all([made, *made.rglob("*"), *([reading] if reading.exists() else [])])
-            made.rename(folder / "results")
+            made.rename(folder / what)
         except OSError:
             shutil.rmtree(made, ignore_errors=True)
             raise
@@ -471,20 +478,37 @@ class Spool:
         if entry is not None:
             again = replace(task, verb="deliver", attempt=entry["attempt"] + 1)
             entry.update(state="waiting", error=None, failures=0, waited_s=0.0, next=again.name)
-            entry.pop("due", None)
+            for of_the_last_try in ("due", "sent"):
+                entry.pop(of_the_last_try, None)
             self.outbox.post(task.destination, task.study_key, task.generation, entry)
         self.agenda.note(again)
         self.agenda.unpark(task)
         return again
 
     def has_results(self, study_key: str, name: str) -> bool:
-        """Tell whether the results of a generation have been written."""
+        """Tell whether all results of a generation have been written."""
         return (self.generation_folder(study_key, name) / "results").exists()
 
+    def has_report(self, study_key: str, name: str) -> bool:
+        """Tell whether the reports of a generation have been written, or all of its results."""
+        return (self.generation_folder(study_key, name) / "report").exists() or self.has_results(study_key, name)
+
     def results(self, study_key: str, name: str, profile: str) -> list[list[Path]]:
-        """Return the objects of a generation in the order of sending, each as its encodings by preference."""
-        folder = self.generation_folder(study_key, name) / "results" / profile
+        """Return the objects of a generation in the order of sending, each as its encodings by preference.
+
+        Those that are written: the reports alone while `has_results` says no.
+        """
+        generation = self.generation_folder(study_key, name)
+        folder = generation / ("results" if self.has_results(study_key, name) else "report") / profile
         return [sorted(item.glob("*.dcm")) for item in sorted(folder.iterdir())] if folder.exists() else []
+
+
+def _in_its_folders(made: Path, relative: str) -> Path:
+    """Return where a result is written; its folders are this user's alone."""
+    path = made / relative
+    for parent in (path.parent.parent, path.parent):
+        parent.mkdir(FOLDER_MODE, exist_ok=True)
+    return path
 
 
 def _digest(instances: Iterable[str]) -> str:

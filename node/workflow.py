@@ -1,4 +1,4 @@
-"""One study's way: read, compose, post; then deliver and confirm, for each destination by itself.
+"""One study's way: read, compose, post, draw; deliver and confirm, for each destination by itself.
 
 The spool is the truth: a task is a file, a delivery is a file, and each stage finds the work that it has done. So the
 worker keeps in memory whose turn it is, and nothing else; after a stop it takes up what the spool says is to be done.
@@ -137,14 +137,18 @@ class Desk:
         self._agenda.finished(task)
 
     def _read(self, task: Task) -> None:
-        stages = self._claim, self._journey.read, self._journey.compose
+        """Read a study; its report is on its way while the pictures are drawn."""
+        before_the_report = self._claim, self._journey.read, self._journey.compose
         try:
-            is_done = all(self._guarded(task, stage) is not False for stage in stages)
+            if not all(self._guarded(task, stage) is not False for stage in before_the_report):
+                return
+            self._post(task)
+            if self._guarded(task, self._journey.draw) is False:
+                return
         finally:
             watch.stop()
             self._agenda.unclaim(task)
-        if is_done:
-            self._post(task)
+        self._follow(self._journey.go_on(task))
 
     def _claim(self, task: Task) -> None:
         """Begin a study unless the worker has hung or died at it before: TensorFlow and others are native code."""

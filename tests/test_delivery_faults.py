@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,6 +191,7 @@ class Delivery:
 
     journey: Journey
     task: Task
+    write_rest: Callable[[], None]
     waits: list[float] = field(default_factory=list)
 
     @property
@@ -234,7 +236,7 @@ def ready(tmp_path: Path) -> Iterator[Ready]:
     """Give a delivery of a report, in three forms, and a picture."""
     scus: list[Any] = []
 
-    def make(port: int = 1, scu: Any = None, commitment: bool = False) -> Delivery:
+    def make(port: int = 1, scu: Any = None, commitment: bool = False, in_parts: bool = False) -> Delivery:
         spool = Spool(tmp_path / "spool")
         spool.take(STUDY, "1.2.3.4", Kind.IMAGE, (b"an image",))
         task = spool.settle(key_of(STUDY))
@@ -244,15 +246,20 @@ def ready(tmp_path: Path) -> Iterator[Ready]:
             f"viewer/01-report/{number}.dcm": write(instance(each), tmp_path / f"{number}.dcm").read_bytes()
             for number, each in enumerate(classes)
         }
+        if in_parts:
+            spool.write_report(task.study_key, task.generation, results)
+            results = {}
         results["viewer/02-picture/0.dcm"] = write_picture(tmp_path / "picture.dcm").read_bytes()
-        spool.write_results(task.study_key, task.generation, results)
+        rest = partial(spool.write_results, task.study_key, task.generation, results)
+        if not in_parts:
+            rest()
         spool.agenda.finished(task)
         destination = Destination(name="pacs", ae_title="PACS", host=HOST, port=port, commitment=commitment)
         scus.append(scu or StorageSCU(destination, "CXRTRIAGE", spool.outbox.write_commitment))
         settings = Settings(spool=SpoolSection(folder=tmp_path / "spool"), destinations=(destination,))
         of_spool = Journey(settings, spool, cast(Any, None), cast(Any, None), {"pacs": scus[-1]})
         (follow,) = of_spool.post(task)
-        return Delivery(of_spool, follow.task)
+        return Delivery(of_spool, follow.task, rest)
 
     yield make
     for scu in scus:
@@ -264,6 +271,61 @@ def uids(delivery: Delivery) -> list[str]:
     """What is to arrive: the first form of each result."""
     held = delivery.journey.spool.results(delivery.task.study_key, delivery.task.generation, "viewer")
     return [str(dcmread(forms[0]).SOPInstanceUID) for forms in held]
+
+
+# In two parts: the report while its pictures are drawn
+
+
+def test_a_report_goes_ahead_and_the_rest_follows_once_it_is_written(ready: Ready) -> None:
+    with storage_scp() as pacs:
+        delivery = ready(pacs.port, in_parts=True)
+        assert delivery.do(delivery.task) is None
+        (report,) = [each.sop_instance_uid for each in pacs.received]
+        assert delivery.entry["state"] == "waiting"
+        assert not delivery.journey.spool.is_through(delivery.task.study_key)
+        delivery.write_rest()
+        (follow,) = delivery.journey.go_on(delivery.task)
+        assert delivery.do(follow.task) is None
+        assert [each.sop_instance_uid for each in pacs.received] == uids(delivery)
+        assert uids(delivery)[0] == report
+    assert delivery.entry["state"] == "delivered"
+    assert [uid for _, uid in delivery.entry["stored"]] == uids(delivery)
+    assert delivery.journey.go_on(delivery.task) == []
+
+
+def test_the_rest_that_is_written_while_the_report_is_sent_follows_at_once(ready: Ready) -> None:
+    with storage_scp() as pacs:
+        delivery = ready(pacs.port, in_parts=True)
+        scu = delivery.journey.destinations["pacs"]
+        store = scu.store
+
+        def store_and_write(files: Any) -> Stored:
+            stored = store(files)
+            delivery.write_rest()
+            return stored
+
+        scu.store = store_and_write  # type: ignore[method-assign]
+        follow = delivery.do(delivery.task)
+        scu.store = store  # type: ignore[method-assign]
+        delivery.go_on(follow)
+        assert [each.sop_instance_uid for each in pacs.received] == uids(delivery)
+    assert delivery.entry["state"] == "delivered"
+
+
+def test_a_rest_that_fails_is_tried_again_without_the_report(ready: Ready) -> None:
+    with storage_scp() as pacs:
+        delivery = ready(pacs.port, in_parts=True)
+        delivery.do(delivery.task)
+        delivery.write_rest()
+        pacs.status = 0xA700
+        (rest,) = delivery.journey.go_on(delivery.task)
+        again = delivery.do(rest.task)
+        assert again is not None
+        pacs.status = 0x0000
+        delivery.go_on(again)
+        assert [each.sop_instance_uid for each in pacs.received].count(uids(delivery)[0]) == 1
+    assert delivery.entry["state"] == "delivered"
+    assert [uid for _, uid in delivery.entry["stored"]] == uids(delivery)
 
 
 @pytest.mark.parametrize("code", [0x0000, 0xB000, 0xB006, 0xB007, 0x0111])

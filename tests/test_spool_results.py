@@ -149,3 +149,17 @@ def test_a_task_that_a_power_cut_took_along_is_noted_again(spool):
     assert spool.unsettled() == [KEY]
     assert spool.settle(KEY) == task
     assert spool.agenda.tasks("todo") == [task]
+
+
+def test_a_report_is_there_before_the_rest_and_with_it_in_the_end(spool):
+    take(spool)
+    name = (KEY, spool.settle(KEY).generation)
+    spool.write_report(*name, {"viewer/01-report/0.dcm": b"report"})
+    assert (spool.has_report(*name), spool.has_results(*name)) == (True, False)
+    (early,) = spool.results(*name, "viewer")
+    spool.write_results(*name, {"viewer/02-picture/0.dcm": b"picture"})
+    assert (spool.has_report(*name), spool.has_results(*name)) == (True, True)
+    held = [path.read_bytes() for forms in spool.results(*name, "viewer") for path in forms]
+    assert held == [b"report", b"picture"]
+    assert early[0].read_bytes() == b"report", "whoever is sending it may go on"
+    assert stat.S_IMODE(spool.results(*name, "viewer")[0][0].parent.stat().st_mode) == 0o700

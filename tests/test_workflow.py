@@ -48,6 +48,12 @@ class Scripted(Journey):
     def compose(self, task: Task) -> None:
         self._do("compose", task)
 
+    def draw(self, task: Task) -> None:
+        self.script.get("draw", lambda _: None)(task)
+
+    def go_on(self, task: Task) -> list[Follow]:
+        return []
+
     def post(self, task: Task) -> list[Follow]:
         names = [destination.name for destination in self.settings.destinations]
         return [Follow(replace(task, verb="deliver", destination=name), 0.0) for name in names]
@@ -93,6 +99,17 @@ def test_a_study_is_read_composed_and_delivered_to_each_destination(start: Start
     wait_until(lambda: len(journey.seen) == 4 and idle(journey))
     assert journey.seen[:2] == ["read - 1", "compose - 1"]
     assert sorted(journey.seen[2:]) == ["deliver far 1", "deliver near 1"]
+
+
+def test_what_a_person_releases_is_delivered_to_each_destination_and_not_read_again(start: Start) -> None:
+    _, journey = start()
+    post = replace(READ, verb="post")
+    journey.spool.agenda.keep_back(post)
+    assert not journey.seen
+    assert journey.spool.agenda.release(post)
+    wait_until(lambda: len(journey.seen) == 2 and idle(journey))
+    assert sorted(journey.seen) == ["deliver far 1", "deliver near 1"]
+    assert not journey.spool.agenda.release(post)
 
 
 def test_a_task_that_is_noted_again_while_it_is_done_is_done_once(start: Start) -> None:

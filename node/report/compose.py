@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
 from node.report import ai_results, box, key_object, triage
-from node.report.capture import Capture, capture
+from node.report.capture import Capture, capture, reference_of
 from node.report.check import check
 from node.report.document import AI_RESULTS, BOX, KEY_OBJECT, TRIAGE_REPORT, Kind, document, names_of, with_other_tree
 from node.report.encode import encode, renamed
@@ -33,28 +33,61 @@ def compose(source: StudySource, options: ReportOptions, profile: Profile) -> li
     Returns
     -------
     list of ResultObject
-        In the order of sending: the report first, then the pictures, then what is sent besides. Empty when there is nothing to say: a study of
-        this node's own objects, or one not analysed where `options` wants no report of that. The same input gives the
-        same bytes.
+        In the order of sending: the report first, then the pictures, then what is sent besides. Empty when there is nothing
+        to say: a study of this node's own objects, or one not analysed where `options` wants no report of that. The same
+        input gives the same bytes.
 
     Raises
     ------
     ReportError
         When a result cannot be built, or does not pass the check that runs on each before it leaves.
     """
-    study = study_of(source)
-    if not study.films or (study.triage is Triage.NOT_ANALYSED and not options.not_analysed):
-        return []
-    context = Context(study, options, words(options.language), identity_of(study.leading.header))
-    pictures = [capture(context, film, source.plane(film.reading.instance_key)) for film in _to_draw(context)]
-    results = [
-        _report(context, profile, pictures),
-        *(picture.result for picture in pictures),
-        *_extras(context, pictures),
-    ]
-    for result in results:
-        check(result, context.identity, profile)
-    return results
+    writer = Writer(source, options, profile)
+    return [*writer.report(), *writer.rest()]
+
+
+class Writer:
+    """Writes the results of one reading: its report, which is sent at once, and what takes longer.
+
+    Parameters
+    ----------
+    source, options, profile
+        As of `compose`, and the errors, too.
+    """
+
+    def __init__(self, source: StudySource, options: ReportOptions, profile: Profile) -> None:
+        self._source, self._profile = source, profile
+        study = study_of(source)
+        is_told = bool(study.films) and (study.triage is not Triage.NOT_ANALYSED or options.not_analysed)
+        self._context = (
+            Context(study, options, words(options.language), identity_of(study.leading.header)) if is_told else None
+        )
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there is more than the report."""
+        return self._context is not None and bool(_to_draw(self._context) or self._context.options.extra)
+
+    def report(self) -> list[ResultObject]:
+        """Write the report, which names the pictures that follow it; nothing where there is nothing to say."""
+        if self._context is None:
+            return []
+        shown = {film.sop_instance_uid: reference_of(self._context, film) for film in _to_draw(self._context)}
+        return self._checked([_report(self._context, self._profile, shown)])
+
+    def rest(self) -> list[ResultObject]:
+        """Draw the pictures, and write what is sent besides."""
+        if self._context is None:
+            return []
+        context, plane = self._context, self._source.plane
+        pictures = [capture(context, film, plane(film.reading.instance_key)) for film in _to_draw(context)]
+        return self._checked([*(picture.result for picture in pictures), *_extras(context, pictures)])
+
+    def _checked(self, results: list[ResultObject]) -> list[ResultObject]:
+        assert self._context is not None
+        for result in results:
+            check(result, self._context.identity, self._profile)
+        return results
 
 
 def _to_draw(context: Context) -> list[Film]:
@@ -64,8 +97,7 @@ def _to_draw(context: Context) -> list[Film]:
     return [film for film in context.study.read if film.prediction and film.prediction.triage in wanted]
 
 
-def _report(context: Context, profile: Profile, pictures: list[Capture]) -> ResultObject:
-    shown = _shown(pictures)
+def _report(context: Context, profile: Profile, shown: dict[str, Reference]) -> ResultObject:
     if profile == "air":
         return _documents(context, AI_RESULTS, ai_results.content(context, shown), list(shown.values()))
     return _documents(context, TRIAGE_REPORT, triage.content(context), list(shown.values()))
@@ -73,7 +105,7 @@ def _report(context: Context, profile: Profile, pictures: list[Capture]) -> Resu
 
 def _extras(context: Context, pictures: list[Capture]) -> Iterator[ResultObject]:
     """Yield what is sent besides, where it is wanted and there is something to say in it."""
-    wanted, shown = context.options.extra, _shown(pictures)
+    wanted, shown = context.options.extra, {each.film.sop_instance_uid: each.reference for each in pictures}
     trees = []
     if "box" in wanted:
         trees.append((BOX, box.content(context)))
@@ -84,10 +116,6 @@ def _extras(context: Context, pictures: list[Capture]) -> Iterator[ResultObject]
         from node.report.encapsulated import encapsulated  # here alone: it takes what most sites do not want
 
         yield encapsulated(context, pictures)
-
-
-def _shown(pictures: list[Capture]) -> dict[str, Reference]:
-    return {picture.film.sop_instance_uid: picture.reference for picture in pictures}
 
 
 def _documents(context: Context, kind: Kind, tree: Item, pictures: Sequence[Reference]) -> ResultObject:
