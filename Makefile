@@ -19,6 +19,10 @@ run: setup ## run the node on the shipped samples; it listens until Ctrl-C (with
 		exec $(BIN)/cxr-node demo --out out --once; \
 	fi
 
+.PHONY: pacs
+pacs: setup peers ## run a PACS, the node and a viewer (Orthanc, OHIF) as the containers have them, with sample studies, until Ctrl-C
+	@exec $(BIN)/python -m tests.tools.pacs
+
 .PHONY: test
 test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed) where they can be installed
 	@$(BIN)/pytest -rs
@@ -37,6 +41,11 @@ soak: setup peers ## kill the node 200 times and send it 5,000 studies; see what
 	@$(BIN)/python -m tests.soak.power_cuts --kills $(KILLS) --acknowledgments $(ACKNOWLEDGMENTS)
 	@$(BIN)/python -m tests.soak.backlog
 	@$(BIN)/python -m tests.soak.soak --studies $(STUDIES) --associations $(ASSOCIATIONS)
+
+# QUICK=1 takes few repetitions, and leaves the documents alone.
+.PHONY: bench
+bench: setup peers ## measure the node beside its alternatives: 45 minutes, into docs/performance.*; QUICK=1: some, into out/bench
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick,--out docs)
 
 # B104, a string that reads 0.0.0.0, is ruff's S104: each place has its reason beside it.
 ANSWERED_FOR := B104
@@ -89,6 +98,7 @@ lock: setup ## write the lock files anew from pyproject.toml (UPGRADE=--upgrade 
 	@test -x .venv/lock/bin/uv || { $(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv; }
 	@$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
 	@$(COMPILE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra gpu --constraint requirements.lock pyproject.toml -o requirements-gpu.lock
 
 .PHONY: clean
 clean: ## remove caches and the demonstration's results; .venv, spool and training runs stay

@@ -1,4 +1,4 @@
-"""Audit records: who brought and fetched which study, who was turned away, and when the node ran.
+"""Audit records: who brought, fetched and looked at which study, who was turned away, and when the node ran.
 
 ``opened`` begins the trail of one process; without it, and where the configuration names nowhere to send records to,
 everything here does nothing. Nothing waits for a record to be written, and none that cannot be written stops a study:
@@ -6,7 +6,8 @@ records wait in a bounded queue, and what is lost is counted and alarmed.
 
 References
 ----------
-DICOM PS3.15 A.5 (messages; A.5.1 the schema, A.5.3.1, A.5.3.7 and A.5.3.11 those used here), A.6 (transport).
+DICOM PS3.15 A.5 (messages; A.5.1 the schema; A.5.3.1, A.5.3.6, A.5.3.7, A.5.3.11 and A.5.3.12 those used here), A.6
+(transport).
 """
 
 from __future__ import annotations
@@ -52,8 +53,12 @@ _DCM = "DCM"
 APPLICATION_ACTIVITY: Code = ("110100", _DCM, "Application Activity")
 APPLICATION_START: Code = ("110120", _DCM, "Application Start")
 APPLICATION_STOP: Code = ("110121", _DCM, "Application Stop")
+INSTANCES_ACCESSED: Code = ("110103", _DCM, "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED: Code = ("110104", _DCM, "DICOM Instances Transferred")
 SECURITY_ALERT: Code = ("110113", _DCM, "Security Alert")
+USER_AUTHENTICATION: Code = ("110114", _DCM, "User Authentication")
+LOGIN: Code = ("110122", _DCM, "Login")
+LOGOUT: Code = ("110123", _DCM, "Logout")
 NODE_AUTHENTICATION: Code = ("110126", _DCM, "Node Authentication")
 APPLICATION: Code = ("110150", _DCM, "Application")
 DESTINATION: Code = ("110152", _DCM, "Destination Role ID")
@@ -157,6 +162,39 @@ def sent(destination: Destination, study: Study, sop_classes: Mapping[str, int])
     if _trail:
         other = _Node(destination.ae_title, destination.host)
         _trail.record(_transferred(_trail, _READ, _trail.own, other, study, sop_classes))
+
+
+def logged_in(address: str, succeeded: bool) -> None:
+    """Record that somebody logged in at the status page, or tried to with a wrong password; floods are cut short.
+
+    Parameters
+    ----------
+    address : str
+        IP address of the browser, or of the proxy before the page.
+    succeeded : bool
+    """
+    if _trail and _trail.rate.admits(("login" if succeeded else "login with a wrong password",), ALERTS):
+        outcome = SUCCESS if succeeded else MINOR_FAILURE
+        _trail.record(_authenticated(_trail, LOGIN, outcome, address), syslog.NOTICE if succeeded else syslog.WARNING)
+
+
+def logged_out(address: str) -> None:
+    """Record that somebody logged out."""
+    if _trail:
+        _trail.record(_authenticated(_trail, LOGOUT, SUCCESS, address))
+
+
+def looked_at(address: str, study: Study) -> None:
+    """Record that films of a study were shown on the status page.
+
+    Parameters
+    ----------
+    address : str
+        IP address of the browser, or of the proxy before the page.
+    study : Study
+    """
+    if _trail:
+        _trail.record(_accessed(_trail, address, study))
 
 
 def study_of(key: str, result: Path) -> Study:
@@ -364,6 +402,31 @@ def _transferred(
     _participant(root, sender, SOURCE, is_requestor=True)
     _participant(root, receiver, DESTINATION, is_requestor=False)
     _source(root, trail)
+    _about(root, trail, study, sop_classes)
+    return root
+
+
+def _accessed(trail: _Trail, address: str, study: Study) -> Element:
+    """Return a DICOM Instances Accessed message (PS3.15 A.5.3.6)."""
+    root = _message(INSTANCES_ACCESSED, _READ, SUCCESS)
+    _participant(root, _Node("", address), None, is_requestor=True)
+    _participant(root, trail.own, APPLICATION, is_requestor=False)
+    _source(root, trail)
+    _about(root, trail, study, {})
+    return root
+
+
+def _authenticated(trail: _Trail, kind: Code, outcome: str, address: str) -> Element:
+    """Return a User Authentication message (PS3.15 A.5.3.12); the page knows one password and no names."""
+    root = _message(USER_AUTHENTICATION, _EXECUTE, outcome, kind)
+    _participant(root, _Node("", address), None, is_requestor=True)
+    _participant(root, trail.own, APPLICATION, is_requestor=False)
+    _source(root, trail)
+    return root
+
+
+def _about(root: Element, trail: _Trail, study: Study, sop_classes: Mapping[str, int]) -> None:
+    """Add the study that a message is about, and its patient."""
     named = (STUDY_INSTANCE_UID, study.uid) if trail.is_plain else (STUDY_KEY, study.key)
     about = _object(root, "2", "3", *named, study.key)
     description = SubElement(about, "ParticipantObjectDescription")
@@ -371,7 +434,6 @@ def _transferred(
         SubElement(description, "SOPClass", UID=_text(uid), NumberOfInstances=str(count))
     # The Standard wants the patient named. Where the configuration does not, the place is kept and says so.
     _object(root, "1", "1", PATIENT_NUMBER, (trail.is_plain and study.patient_id) or WITHHELD, WITHHELD)
-    return root
 
 
 def _alert(trail: _Trail, reason: str, address: str, calling: str) -> Element:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +65,10 @@ def serve(
 
     settings = load(config)
     check_all(settings)
+    if settings.notify:
+        from node import notify
+
+        notify.check(settings)
     if role is Role.ALL:
         log.open_log("serve")
         service.Supervisor(settings).run()
@@ -98,6 +104,7 @@ def doctor(
     send: Annotated[
         bool, typer.Option("--send", help="Store a test study (patient TEST) at every destination.")
     ] = False,
+    notify: Annotated[bool, typer.Option("--notify", help="Send a test message to everybody under notify.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what keeps the node and its PACS apart and how to mend it, and what to type into both; exit 0 if all is well."""
@@ -111,7 +118,7 @@ def doctor(
     except ConfigError as error:
         findings = of_errors(error)
     else:
-        findings = list(examine(settings, model, send))
+        findings = list(examine(settings, model, send, notify))
     if as_json:
         typer.echo(json.dumps(to_json(findings, settings), indent=2))
     else:
@@ -231,16 +238,88 @@ def retry(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Put parked work back to work, after its cause has been mended."""
+    from node import orders
     from node.spool import Spool
 
-    spool = Spool(load(config).spool.folder)
-    chosen = [task for task in spool.agenda.tasks("parked") if task.study_key.startswith(study)]
+    chosen = orders.retry(Spool(load(config).spool.folder), study)
     for task in chosen:
-        spool.take_up(task)
         typer.echo(f"{task.study_key}: {task.verb} again")
     if not chosen:
         typer.echo("nothing is parked" if not study else f"nothing of study {study} is parked")
     raise typer.Exit(0 if chosen or not study else 1)
+
+
+@app.command()
+def replay(
+    study: Annotated[str, typer.Argument(help="Key of a study as `status` shows it.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Read a study anew and send the new results, which name those they replace."""
+    from node import orders
+    from node.spool import Spool
+
+    task = orders.replay(Spool(load(config).spool.folder), study)
+    typer.echo(f"{task.study_key}: is read anew")
+
+
+@app.command()
+def password(config: Config = DEFAULT_CONFIG) -> None:
+    """Ask for the status page's password and keep it, hashed, in the file that web.password_file names."""
+    from node import password as passwords
+
+    file = load(config).web.password_file
+    if file is None:
+        raise ConfigError(
+            f"{config}: web.password_file names no file; name one, such as web.password, and run this again"
+        )
+    passwords.write(file, typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    typer.echo(f"kept in {file}; it holds from the next login on, and who is logged in must do so again")
+
+
+@app.command()
+def release(
+    study: Annotated[str, typer.Argument(help="Key of a study as `status` shows it, or its beginning.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Have the results of a study sent that wait for a person, or were withheld."""
+    from node import release as releases
+    from node.spool import Spool
+
+    settings = load(config)
+    task = releases.release(Spool(settings.spool.folder), settings.mode, study, _user())
+    typer.echo(f"{task.study_key}: is sent")
+
+
+@app.command()
+def withhold(
+    study: Annotated[str, typer.Argument(help="Key of a study as `status` shows it, or its beginning.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Have the results of a study kept and not sent that wait for a person; `release` sends them all the same."""
+    from node import release as releases
+    from node.spool import Spool
+
+    task = releases.withhold(Spool(load(config).spool.folder), study, _user())
+    typer.echo(f"{task.study_key}: is withheld")
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="File to write; must not exist. Printed when left out.")] = None,
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="Add Study Instance UID and Accession Number: patients' data.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """List as CSV what was answered to each study held: answer, probabilities, model, times, and what became of it."""
+    from node import comparison
+    from node.spool import Spool
+
+    lines = comparison.to_csv(Spool(load(config).spool.folder), identifiers)
+    if out:
+        comparison.write(out, lines)
+    else:
+        typer.echo("".join(lines), nl=False)
 
 
 @app.command()
@@ -279,6 +358,14 @@ def preview(
     from node.preview import preview as draw
 
     typer.echo(draw(file, out, load(config)))
+
+
+def _user() -> str:
+    """Return who runs this, as the system knows it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have no name
+        return f"user {os.getuid()}"
 
 
 def _chosen(settings: Settings, name: str) -> tuple[Destination, ...]:

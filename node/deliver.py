@@ -23,7 +23,9 @@ from pynetdicom.sop_class import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
     EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
     StorageCommitmentPushModel,
     Verification,
@@ -55,6 +57,12 @@ STORED_SOP_CLASSES = (
     BasicTextSRStorage,
     SecondaryCaptureImageStorage,
 )
+# By what `report.extra` calls them; proposed where it does.
+EXTRA_SOP_CLASSES = {
+    "box": ComprehensiveSRStorage,
+    "key_object": KeyObjectSelectionDocumentStorage,
+    "pdf": EncapsulatedPDFStorage,
+}
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _MEDIUM_PRIORITY = 0  # PS3.7 Table 9.3-1
 
@@ -92,6 +100,8 @@ class StorageSCU:
         It is called from another thread. Without it such a report is refused, and the destination may report it again.
     idle_s : float
         How long an idle association is kept.
+    extra : sequence of str
+        Keys of `EXTRA_SOP_CLASSES` that are proposed besides.
 
     Notes
     -----
@@ -105,11 +115,12 @@ class StorageSCU:
         calling_ae_title: str,
         keep_commitment: Callable[[CommitmentResult], object] | None = None,
         idle_s: float = IDLE_S,
+        extra: Sequence[str] = (),
     ) -> None:
         at = (destination.ae_title, destination.host, destination.port)
         self.peer = Peer(destination.name, *at, calling_ae_title, of_destination(destination))
         self._keep_commitment = keep_commitment
-        self._association = StandingAssociation(self.peer, _proposed_contexts(), self._on_event_report, idle_s)
+        self._association = StandingAssociation(self.peer, _proposed_contexts(extra), self._on_event_report, idle_s)
 
     def store(self, alternatives: Sequence[Path]) -> Stored:
         """Store the first of several forms of one result that the destination takes.
@@ -239,9 +250,10 @@ class StorageSCU:
         return status, None
 
 
-def _proposed_contexts() -> list[PresentationContext]:
+def _proposed_contexts(extra: Sequence[str] = ()) -> list[PresentationContext]:
     """Each transfer syntax in a context of its own, so that the peer's preference never forces a new encoding."""
-    pairs = [(sop_class, syntax) for sop_class in STORED_SOP_CLASSES for syntax in _UNCOMPRESSED]
+    stored = dict.fromkeys((*STORED_SOP_CLASSES, *(EXTRA_SOP_CLASSES[name] for name in extra)))
+    pairs = [(sop_class, syntax) for sop_class in stored for syntax in _UNCOMPRESSED]
     pairs.append((SecondaryCaptureImageStorage, JPEGBaseline8Bit))
     pairs += [(service, ImplicitVRLittleEndian) for service in (StorageCommitmentPushModel, Verification)]
     return [build_context(abstract_syntax, syntax) for abstract_syntax, syntax in pairs]

@@ -4,6 +4,7 @@
 
     NodeError
       ConfigError, BundleError          a person, before the node starts
+      ReleaseError                      the person who asked: these results cannot be released, or withheld, now
       ReceiveError                      the sender, told by a C-STORE status
         OutOfResources 0xA700, DataSetMismatch 0xA900, CannotUnderstand and OtherContent 0xC210
       NotAssessable                     nobody: the image is stored and reported as not analysed
@@ -49,6 +50,10 @@ class ConfigError(NodeError):
 
 class BundleError(NodeError):
     """The model bundle is missing, incomplete, or not the one its manifest describes."""
+
+
+class ReleaseError(NodeError):
+    """Results that a person asked to be sent or withheld, and that cannot be, with the reason."""
 
 
 class ReceiveError(NodeError):

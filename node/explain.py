@@ -11,6 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+Region = tuple[float, float, float, float]
+
+# A region begins at half of what films rightly flagged reach. Weaker parts are colored, but so diffuse that a box around them is the lung.
+STANDS_OUT_FROM = 0.5
+MOST_REGIONS = 3
+_GRID = 256
 
 
 def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
@@ -39,3 +45,29 @@ def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
     enlarged = cv2.resize(heat_map, (columns, rows), interpolation=cv2.INTER_CUBIC)
     on_grid: Array = np.clip(enlarged, 0.0, 1.0, dtype=np.float32)
     return on_grid
+
+
+def regions(heat_map: Array, shape: tuple[int, int]) -> list[Region]:
+    """Return where a heat map stands out.
+
+    Parameters
+    ----------
+    heat_map : ndarray, (rows, columns) float32 in [0, 1]
+        On the absolute scale.
+    shape : (int, int)
+        Rows and columns of the film.
+
+    Returns
+    -------
+    list of (left, top, right, bottom)
+        Boxes around connected parts, in pixels of the film, (0, 0) being the top left corner of the top left pixel
+        (PS3.3 C.18.6); those with the strongest values first, MOST_REGIONS at most. Empty where nothing stands out.
+    """
+    shares = on_film(heat_map, (_GRID, _GRID))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((shares >= STANDS_OUT_FROM).astype(np.uint8))
+    by_strength = sorted(range(1, count), key=lambda label: -float(shares[labels == label].max()))
+    down, across = shape[0] / _GRID, shape[1] / _GRID
+    return [
+        (left * across, top * down, (left + width) * across, (top + height) * down)
+        for left, top, width, height, _ in (boxes[label].tolist() for label in by_strength[:MOST_REGIONS])
+    ]

@@ -42,6 +42,7 @@ class Outbox:
             write_json(self._done_entry(destination, study_key, generation), entry)
             open_entry.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # shown to people, and relied on by nothing
+                make_folder(open_entry.parent)
                 (open_entry.parent / _LAST_SUCCESS).touch(FILE_MODE)
         else:
             write_json(open_entry, entry)

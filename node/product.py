@@ -5,6 +5,7 @@ import uuid
 NAME = "CXR Triage Node"
 MANUFACTURER = "CXR Triage Node project"
 MODEL_NAME = "CXR Triage Node"
+NOTICE = "Research and education only, not for diagnosis"
 
 # Every UID of this product is a version 5 UUID in this namespace (PS3.5 B.2). It never changes: with it, a rebuilt
 # object keeps its UID and a PACS recognizes it.

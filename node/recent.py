@@ -13,6 +13,7 @@ from typing import Any
 
 from node.agenda import Task
 from node.config import Settings
+from node.release import asked
 from node.spool import Generation, Kind, Spool
 from node.study import Prediction, StudyReading
 
@@ -39,19 +40,21 @@ def latest_studies(
     list of dict
         JSON-ready, the latest received first. A study is known by its key; no UID and no attribute of it is told.
     """
-    # The queue reads one study at a time, in the order in which the tasks were noted.
-    at_work = next(((t.study_key, t.generation) for t in tasks["open"] if t.verb == "read"), None) if working else None
-    view = _View(spool, settings, {(t.study_key, t.generation): t for t in tasks["parked"]}, at_work)
+    view = _View.of(spool, settings, tasks, working)
     found = []
     for key in heapq.nlargest(count, spool.studies(), key=lambda key: changed_at(spool.study_folder(key))):
         # A task may be taken up again, and a study removed, between the list and the look.
         with contextlib.suppress(FileNotFoundError):
-            generations = spool.generations(key)
-            if generations:
-                found.append(view.study(generations[-1]))
-            elif images := _unsettled(spool.study_folder(key)):
-                found.append(_arriving(key, images, changed_at(spool.study_folder(key))))
+            found += [form for form in (view.of_key(key),) if form]
     return sorted(found, key=lambda study: str(study["received"]), reverse=True)
+
+
+def one_study(spool: Spool, settings: Settings, tasks: Mapping[str, Sequence[Task]], working: bool, key: str) -> Form | None:
+    """Describe one study as `latest_studies` does; None where it is not held, or nothing of it is to be read."""
+    view = _View.of(spool, settings, tasks, working)
+    with contextlib.suppress(FileNotFoundError):
+        return view.of_key(key)
+    return None
 
 
 def changed_at(path: Path) -> float:
@@ -68,7 +71,24 @@ class _View:
     spool: Spool
     settings: Settings
     parked: Mapping[tuple[str, str], Task]
+    unreleased: set[tuple[str, str]]
     at_work: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, spool: Spool, settings: Settings, tasks: Mapping[str, Sequence[Task]], working: bool) -> _View:
+        """Look at the agenda."""
+        # The queue reads one study at a time, in the order in which the tasks were noted.
+        reading = ((t.study_key, t.generation) for t in tasks["open"] if t.verb == "read")
+        parked, unreleased = ({(t.study_key, t.generation): t for t in tasks[state]} for state in ("parked", "unreleased"))
+        return cls(spool, settings, parked, set(unreleased), next(reading, None) if working else None)
+
+    def of_key(self, key: str) -> Form | None:
+        """Describe a study; None where nothing of it is to be read."""
+        generations, folder = self.spool.generations(key), self.spool.study_folder(key)
+        if generations:
+            return self.study(generations[-1])
+        images = _unsettled(folder)
+        return _arriving(key, images, changed_at(folder)) if images else None
 
     def study(self, generation: Generation) -> Form:
         """Describe a study by its latest generation."""
@@ -84,12 +104,18 @@ class _View:
             **_said(reading, len(generation.instances)),
             "received": generation.received,
             "settled": generation.settled,
+            "composed": _composed(self.spool.generation_folder(*name) / "results"),
             "deliveries": deliveries,
+            "asked": asked(self.spool, *name),
         }
 
     def _state(self, name: tuple[str, str], reading: StudyReading | None, deliveries: Form) -> str:
         if reading is None:
             return "reading" if name == self.at_work else "settled"
+        if name in self.unreleased:
+            return "unreleased"
+        if why := self.spool.unsent(*name):
+            return str(why)
         wanted = {destination.name for destination in self.settings.destinations}
         arrived = {destination for destination, delivery in deliveries.items() if delivery["state"] == "delivered"}
         return "delivered" if wanted and wanted == arrived else "read"
@@ -114,6 +140,12 @@ def _unsettled(folder: Path) -> int:
     return sum(path.name.split(".")[1] != Kind.OWN for path in folder.glob("*.dcm"))
 
 
+def _composed(results: Path) -> str | None:
+    """Return when the last result of a reading was written, None before all are."""
+    moments = [path.stat().st_mtime for path in results.rglob("*.dcm")] or [changed_at(results)]
+    return datetime.fromtimestamp(max(moments), UTC).isoformat() if max(moments) else None
+
+
 def _arriving(key: str, images: int, received: float) -> Form:
     """Describe a study that is still coming in."""
     return {
@@ -125,7 +157,9 @@ def _arriving(key: str, images: int, received: float) -> Form:
         **_said(None, images),
         "received": datetime.fromtimestamp(received, UTC).isoformat(),
         "settled": None,
+        "composed": None,
         "deliveries": {},
+        "asked": None,
     }
 
 

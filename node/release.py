@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,13 +60,14 @@ def is_to_be_sent(spool: Spool, mode: str, task: Task, has_results: bool) -> boo
         return False
     if spool.outbox.is_posted(*name):
         return True
-    if not is_released and spool.agenda.is_noted(replace(task, verb="post")):
-        return False  # a stop fell behind it, and the mode may be another one by now: a person has it
+    waiting = [each for each in spool.agenda.tasks("unreleased") if each.study_key == task.study_key]
+    if mode == "live" and not waiting and not is_released:
+        return True  # without a look at more, for a busy node does this for every study
+    if not is_released and _is_with_a_person(spool, mode, replace(task, verb="post")):
+        return False
     if not _is_latest(spool, *name):
-        if mode == "live" and not is_released:
-            return True
-        return _keep(spool, task, Unsent.SUPERSEDED)
-    _supersede_earlier(spool, task)
+        return (mode == "live" and not is_released) or _keep(spool, task, Unsent.SUPERSEDED)
+    _supersede(spool, [each for each in waiting if each.generation != task.generation])
     if mode == "shadow":
         if is_released:
             raise Parked(
@@ -82,7 +82,7 @@ def is_to_be_sent(spool: Spool, mode: str, task: Task, has_results: bool) -> boo
 
 
 def unreleased(spool: Spool) -> list[StudyReading]:
-    """Return what waits for a person, oldest first; not the results that a later image of the study has made outdated."""
+    """Return what waits for a person, urgent results first and then the oldest; not what a later image has made outdated."""
     found = []
     for task in spool.agenda.tasks("unreleased"):
         name = task.study_key, task.generation
@@ -90,7 +90,7 @@ def unreleased(spool: Spool) -> list[StudyReading]:
         with contextlib.suppress(FileNotFoundError):
             if _is_latest(spool, *name) and (reading := spool.reading(*name)):
                 found.append(reading)
-    return sorted(found, key=lambda reading: reading.times.done)
+    return sorted(found, key=lambda reading: (reading.triage is not Triage.URGENT, reading.times.done))
 
 
 def is_overdue(reading: StudyReading) -> bool:
@@ -241,17 +241,18 @@ def _keep(spool: Spool, task: Task, why: Unsent) -> bool:
     return False
 
 
-def _supersede_earlier(spool: Spool, task: Task) -> None:
-    for earlier in _earlier(spool, task):
+def _is_with_a_person(spool: Spool, mode: str, task: Task) -> bool:
+    """Tell whether results were kept back before: a stop fell behind it, and the mode may be another one by now."""
+    if mode == "live":  # what is released meanwhile is to be sent anyway
+        return task in spool.agenda.tasks("unreleased")
+    return spool.agenda.is_noted(task)
+
+
+def _supersede(spool: Spool, tasks: list[Task]) -> None:
+    """Have what waits of a study's earlier generations not be sent any more."""
+    for earlier in tasks:
         _keep(spool, earlier, Unsent.SUPERSEDED)  # first: who releases it now finds it superseded
         spool.agenda.drop(earlier)
-
-
-def _earlier(spool: Spool, task: Task) -> Iterator[Task]:
-    """Yield what waits of a study's earlier generations."""
-    for each in spool.agenda.tasks("unreleased"):
-        if each.study_key == task.study_key and each.generation != task.generation:
-            yield each
 
 
 def _is_latest(spool: Spool, study_key: str, generation: str) -> bool:

@@ -16,22 +16,24 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from node import __version__, disk
+from node import __version__, disk, notices, recent
 from node.agenda import STATES, Task
 from node.bundle import MANIFEST, Bundle, load
 from node.config import Destination, Settings
 from node.durable import read_json
 from node.errors import BundleError, ConfigError
+from node.product import NOTICE as NOTICE
 from node.quarantine import Quarantine
 from node.recent import Form, changed_at, latest_studies
+from node.release import is_overdue, unreleased
 from node.site_thresholds import cut_offs, in_force, source
 from node.spool import Spool
-from node.status_text import mebibytes, waited
+from node.status_text import mebibytes, still_unreleased, waited
 from node.status_text import render as render
+from node.study import StudyReading, Triage
 from node.tls.certificates import Files, Stamp, all_files, days_left, expires
 from node.tls.watch import WARN_DAYS
 
-NOTICE = "Research and education only, not for diagnosis"
 # Each role, and what does not happen while it does not run.
 ROLES = {
     "receive": "no study is taken in",
@@ -42,6 +44,8 @@ FOLDERS = ("incoming", "studies", *STATES, "outbox", "commitments")
 OPEN_STATES = ("waiting", "committing", "parked")
 # As many studies as an administrator looks through, and few enough to be read anew every few seconds.
 LATEST = 20
+# A message that its receiver has not taken for so long (s) is worth a look.
+NOTICE_LATE_S = 1800.0
 # A day of a busy department: 200 films of 15 MB, and their results.
 ROOM_WANTED_BYTES = 4 << 30
 
@@ -106,6 +110,12 @@ def room_of(settings: Settings) -> Form:
     }
 
 
+def one_study(spool: Spool, settings: Settings, key: str) -> Form | None:
+    """Describe one study as `snapshot` does; None where it is not held, or nothing of it is to be read."""
+    tasks = {state: spool.agenda.tasks(state) for state in STATES}
+    return recent.one_study(spool, settings, tasks, roles(settings.spool.folder)["work"]["running"], key)
+
+
 def _snapshot(settings: Settings, latest: int) -> Form:
     found, room = roles(settings.spool.folder), room_of(settings)
     spool = _open(settings.spool.folder)
@@ -115,11 +125,14 @@ def _snapshot(settings: Settings, latest: int) -> Form:
         "version": __version__,
         "at": datetime.now(UTC).isoformat(),
         "ae_title": settings.listen.ae_title,
+        "mode": settings.mode,
         "ready": is_ready(found, room),
         "roles": found,
         "queue": {name: len(held) for name, held in tasks.items()},
         "destinations": [_destination(spool, destination) for destination in settings.destinations],
         "parked": list(_parked(spool, tasks["parked"][:latest])) if spool else [],
+        "unreleased": _unreleased(spool, latest),
+        "notices": [_notices(settings.spool.folder, receiver.name) for receiver in settings.notify] if spool else [],
         "studies_held": len(spool.studies()) if spool else 0,
         "studies": latest_studies(spool, settings, tasks, found["work"]["running"], latest) if spool else [],
         "model": _model(settings),
@@ -175,6 +188,7 @@ def _destination(spool: Spool | None, destination: Destination) -> Form:
         "port": destination.port,
         **{state: counts[state] for state in OPEN_STATES},
         "oldest_s": _age_s(by_age[0]["since"]) if by_age else None,
+        "last_success": spool.outbox.last_success(destination.name) if spool else None,
         "last_error": next((entry["error"] for entry in by_age if entry["error"]), None),
     }
 
@@ -196,11 +210,43 @@ def _parked(spool: Spool, tasks: list[Task]) -> Iterator[Form]:
             }
 
 
+def _unreleased(spool: Spool | None, latest: int) -> Form:
+    """Say which results wait for a person to release them, urgent ones first and then the oldest, and what they say."""
+    waiting = unreleased(spool) if spool else []
+    return {
+        "count": len(waiting),
+        "urgent": sum(reading.triage is Triage.URGENT for reading in waiting),
+        "overdue": sum(map(is_overdue, waiting)),
+        "oldest_s": max((_age_s(reading.times.done.isoformat()) for reading in waiting), default=None),
+        "entries": [_waits(reading) for reading in waiting[:latest]],
+    }
+
+
+def _notices(folder: Path, receiver: str) -> Form:
+    """Say how many messages a receiver has not taken yet, and how old the oldest is."""
+    waiting = notices.waiting(folder, receiver)
+    return {
+        "receiver": receiver,
+        "waiting": len(waiting),
+        "oldest_s": max((each.age_s for each in waiting), default=None),
+    }
+
+
+def _waits(reading: StudyReading) -> Form:
+    leading = reading.leading.prediction if reading.leading else None
+    return {
+        "study": reading.study_key,
+        "generation": reading.generation,
+        "since": reading.times.done.isoformat(),
+        "answer": str(reading.triage),
+        "label": leading.flagged_label if leading else None,
+    }
+
+
 def _model(settings: Settings) -> Form:
     """Say which model the configuration names, and whose cut-offs hold."""
-    folder, thresholds = settings.model.bundle, settings.model.thresholds
     try:
-        bundle = in_force(_bundle(folder, changed_at(folder / MANIFEST)), thresholds)
+        bundle = bundle_in_force(settings)
     except (BundleError, ConfigError) as error:
         return dict.fromkeys(("name", "version", "weights", "cut_offs", "cut_offs_of")) | {"error": str(error)}
     return {
@@ -211,6 +257,18 @@ def _model(settings: Settings) -> Form:
         "cut_offs_of": source(bundle),
         "error": None,
     }
+
+
+def bundle_in_force(settings: Settings) -> Bundle:
+    """Return the bundle that the configuration names, with the cut-offs that hold.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        Where it, or the site's cut-offs, cannot be used.
+    """
+    folder = settings.model.bundle
+    return in_force(_bundle(folder, changed_at(folder / MANIFEST)), settings.model.thresholds)
 
 
 @lru_cache(maxsize=4)
@@ -257,6 +315,18 @@ def _certificate_troubles(certificates: list[Form]) -> Iterator[Form]:
             )
 
 
+def _destination_troubles(state: Form) -> Iterator[Form]:
+    if not state["destinations"] and state["mode"] != "shadow":
+        yield _trouble("There is no destination: results go nowhere.", "Add one under destinations, then restart.")
+    for destination in state["destinations"]:
+        if destination["waiting"] and destination["last_error"]:
+            yield _trouble(
+                f"{destination['name']} does not take results: {destination['waiting']} waiting, "
+                f"the oldest for {waited(destination['oldest_s'])}.",
+                f"{destination['last_error']} The node tries again by itself.",
+            )
+
+
 def _troubles(state: Form) -> Iterator[Form]:
     """Yield what is wrong, and what to do about it, the most pressing first."""
     stopped = [role for role in ROLES if state["roles"][role]["state"] == "stopped"]
@@ -268,16 +338,19 @@ def _troubles(state: Form) -> Iterator[Form]:
         )
     if state["model"]["error"]:
         yield _trouble("The model cannot be used: no study is read.", state["model"]["error"])
-    if not state["destinations"]:
-        yield _trouble("There is no destination: results go nowhere.", "Add one under destinations, then restart.")
-    for destination in state["destinations"]:
-        if destination["waiting"] and destination["last_error"]:
-            yield _trouble(
-                f"{destination['name']} does not take results: {destination['waiting']} waiting, "
-                f"the oldest for {waited(destination['oldest_s'])}.",
-                f"{destination['last_error']} The node tries again by itself.",
-            )
+    yield from _destination_troubles(state)
+    if state["unreleased"]["overdue"]:
+        yield _trouble(
+            f"Results wait for a person: {still_unreleased(state['unreleased'])}.",
+            "Look at them on the page or by cxr-node status, then run cxr-node release or cxr-node withhold.",
+        )
     yield from _certificate_troubles(state["certificates"])
+    for each in state["notices"]:
+        if (each["oldest_s"] or 0) > NOTICE_LATE_S:
+            yield _trouble(
+                f"{each['receiver']} takes no messages: {each['waiting']} waiting, the oldest for {waited(each['oldest_s'])}.",
+                "The log says why (notice.postponed); cxr-node doctor --notify tries it. They are sent once it is mended.",
+            )
     if state["queue"]["parked"]:
         yield _trouble(
             f"Waiting for a person: {state['queue']['parked']} parked.",

@@ -18,10 +18,15 @@ Form = dict[str, Any]
 
 _SLACK = 1e-9  # 100 * 0.29 is 28.999...
 
+# What is special about a mode in which results are not sent by themselves.
+MODES = {
+    "shadow": "nothing is sent to any destination; see cxr-node export.",
+    "supervised": "results wait until a person releases them.",
+}
 # Color only repeats what the word says.
 STYLES = {
     **dict.fromkeys(("running", "delivered"), "green"),
-    **dict.fromkeys(("starting", "waiting", "committing"), "yellow"),
+    **dict.fromkeys(("starting", "waiting", "committing", "unreleased"), "yellow"),
     **dict.fromkeys(("stopped", "parked"), "bold red"),
 }
 
@@ -34,8 +39,27 @@ def headline(snapshot: Form) -> str:
         return f"Not ready: {', '.join(missing)}."
     if snapshot["disk"]["short"]:
         return "Not ready: the disk is short of room."
-    troubles = len(snapshot["troubles"])
-    return f"Running. {troubles} to look at." if troubles else "Running. Nothing to do."
+    troubles, waiting = len(snapshot["troubles"]), snapshot["unreleased"]["count"]
+    to_do = [f"{troubles} to look at."] if troubles else []
+    to_do += [f"{waiting} to release."] if waiting else []
+    return f"Running{in_mode(snapshot)}. {' '.join(to_do) or 'Nothing to do.'}"
+
+
+def in_mode(snapshot: Form) -> str:
+    """Return what is special about the mode; of a node that sends its results, nothing."""
+    return {"shadow": " in shadow mode: nothing is sent", "supervised": ", supervised"}.get(snapshot["mode"], "")
+
+
+def still_unreleased(found: Form) -> str:
+    """Return how many results wait for a person, and since when.
+
+    Examples
+    --------
+    >>> still_unreleased({"count": 3, "oldest_s": 7300, "urgent": 1})
+    '3, 1 of them urgent, the oldest for 2 h'
+    """
+    urgent = f", {found['urgent']} of them urgent" if found["urgent"] else ""
+    return f"{found['count']}{urgent}, the oldest for {waited(found['oldest_s'])}"
 
 
 def waited(seconds: float) -> str:
@@ -124,8 +148,13 @@ def after(study: Form, iso: str) -> str:
 
 
 def progress(study: Form) -> dict[str, str]:
-    """Return when a study was settled, taken up and read, each counted from its first image."""
-    moments = {"settled": study["settled"], "started": study["started"], "read": study["done"]}
+    """Return when a study was settled, taken up, read, and its results written, each counted from its first image."""
+    moments = {
+        "settled": study["settled"],
+        "started": study["started"],
+        "read": study["done"],
+        "composed": study["composed"],
+    }
     return {name: after(study, at) for name, at in moments.items() if at}
 
 
@@ -175,9 +204,10 @@ def render(snapshot: Form) -> RenderableType:
         "no usable model" if model["error"] else f"{model['name']} {model['version']}, weights {model['weights']}",
         *([] if model["error"] else [cut_offs(model)]),
         *([certificates(snapshot)] if snapshot["certificates"] else []),
+        *([f"Mode {snapshot['mode']}: {MODES[snapshot['mode']]}"] if snapshot["mode"] in MODES else []),
         f"{snapshot['notice']}.",
     ]
-    parts = (_roles, _troubles, _destinations, _parked, _quarantine, _studies)
+    parts = (_roles, _troubles, _destinations, _unreleased, _parked, _quarantine, _studies)
     tables = [part(snapshot) for part in parts]
     title = f"CXR Triage Node {snapshot['version']}"
     return Group(Panel(Text("\n".join(facts)), title=title), *(table for table in tables if table.row_count))
@@ -214,6 +244,13 @@ def _destinations(snapshot: Form) -> Table:
         age = waited(found["oldest_s"]) if found["oldest_s"] is not None else ""
         counts = [str(found[state]) for state in ("waiting", "committing", "parked")]
         table.add_row(found["name"], *counts, age, Text(found["last_error"] or ""))
+    return table
+
+
+def _unreleased(snapshot: Form) -> Table:
+    table = _table("To release, or to withhold", "study", "answer", "since (UTC)")
+    for found in snapshot["unreleased"]["entries"]:
+        table.add_row(short(found["study"]), answer(found), moment(found["since"]))
     return table
 
 

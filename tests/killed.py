@@ -14,12 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from node import agenda, durable, outbox, spool
+from node import agenda, durable, outbox, release, spool
 from node.agenda import Task
 from node.spool import Kind, Spool
 
 CHANGES = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir"}
-WATCHED = {module.__file__ for module in (agenda, durable, outbox, shutil, spool)}
+WATCHED = {module.__file__ for module in (agenda, durable, outbox, release, shutil, spool)}
 IMAGES = {f"1.2.{number}": bytes([number]) * 1000 for number in range(1, 4)}
 STUDY = "1.2"
 RESULTS = {
@@ -81,7 +81,32 @@ def forget(spool: Spool, done: Callable[[str], None]) -> None:
     done("taken")
 
 
-STORIES = {story.__name__: story for story in (take_and_settle, write_results, park_and_take_up, forget)}
+def supervise(spool: Spool, done: Callable[[str], None]) -> None:
+    """Results wait for a person, are withheld and released all the same, and posted."""
+    spool.take(STUDY, "1.2.1", Kind.IMAGE, (b"an image",))
+    task = spool.settle(durable.key_of(STUDY))
+    assert task is not None
+    spool.write_results(task.study_key, task.generation, RESULTS)
+    done("read")
+    post_supervised(spool, task)
+    done("waits")
+    release.withhold(spool, task.study_key, "a reader")
+    done("withheld")
+    release.release(spool, "supervised", task.study_key, "a reader")
+    done("released")
+    (released,) = spool.agenda.tasks("todo")
+    post_supervised(spool, released)
+    done("posted")
+
+
+def post_supervised(spool: Spool, task: Task) -> None:
+    """Do with results what the worker of a supervised node does."""
+    if release.is_to_be_sent(spool, "supervised", task, has_results=True):
+        spool.outbox.post("pacs", task.study_key, task.generation, {"state": "waiting"})
+    spool.agenda.finished(task)
+
+
+STORIES = {story.__name__: story for story in (take_and_settle, write_results, park_and_take_up, forget, supervise)}
 
 
 def run(story: str, folder: Path, lines: int) -> bool:

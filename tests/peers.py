@@ -25,6 +25,8 @@ import pytest
 HOST = "127.0.0.1"
 PROGRAMS = {
     "orthanc": "/usr/sbin/Orthanc",
+    "nginx": "/usr/sbin/nginx",
+    "chromium": "/usr/bin/chromium",
     "storescp": "storescp",
     "storescu": "storescu",
     "echoscu": "echoscu",

@@ -51,6 +51,50 @@ def test_a_task_goes_from_noted_to_claimed_to_finished(agenda):
     assert states_of(agenda, READ) == []
 
 
+POST = Task("post", "1f" * 16, "ab" * 8)
+
+
+def test_what_is_kept_back_waits_until_it_is_released_once(agenda):
+    agenda.keep_back(POST)
+    assert states_of(agenda, POST) == ["unreleased"]
+    assert agenda.release(POST)
+    assert states_of(agenda, POST) == ["todo"]
+    assert not agenda.release(POST)
+
+
+def test_what_is_withheld_is_no_task_until_it_is_released_all_the_same(agenda, tmp_path):
+    kept = tmp_path / "spool" / "withheld.json"
+    assert not agenda.withhold(POST, kept)
+    agenda.keep_back(POST)
+    assert agenda.withhold(POST, kept)
+    assert (states_of(agenda, POST), read_json(kept)["verb"]) == ([], "post")
+    assert not agenda.release(POST)
+    assert agenda.release(POST, kept)
+    assert states_of(agenda, POST) == ["todo"]
+    assert not agenda.withhold(POST, kept)
+
+
+def test_what_is_dropped_waits_no_more_and_what_was_released_before_is_not_dropped(agenda):
+    agenda.keep_back(POST)
+    agenda.drop(POST)
+    agenda.drop(POST)
+    assert states_of(agenda, POST) == []
+    agenda.keep_back(POST)
+    agenda.release(POST)
+    agenda.drop(POST)
+    assert states_of(agenda, POST) == ["todo"]
+
+
+def test_the_same_work_is_known_in_any_state_and_at_any_attempt(agenda):
+    assert not agenda.is_noted(POST)
+    agenda.keep_back(POST)
+    assert agenda.is_noted(POST) and agenda.is_noted(POST.next)
+    assert not agenda.is_noted(READ) and not agenda.is_noted(Task("post", POST.study_key, "0" * 16))
+    agenda.release(POST)
+    agenda.park(POST, "Parked", "why")
+    assert agenda.is_noted(POST)
+
+
 def test_a_second_agenda_on_the_folder_finds_the_tasks(agenda, tmp_path):
     agenda.note(READ)
     agenda.claimed(READ)

@@ -111,8 +111,8 @@ def test_every_mistake_is_reported_at_once_in_the_order_of_the_file(complaints):
         "9: report.heat_map: is given twice; keep one",
         "11: destinations.0.name: must be 1 to 32 lower-case letters, digits, '-' or '_', for it names a folder too",
         "11: destinations.0.port: is missing; give it a value",
-        "14: colour: is not a key of this file. Known here: listen, spool, study, gate, limits, model,"
-        " report, destinations, web, audit.",
+        "14: colour: is not a key of this file. Known here: mode, listen, spool, study, gate, limits, model,"
+        " report, destinations, web, audit, notify.",
     ]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import EncapsulatedPDFStorage, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import (
     ModalityWorklistInformationFind,
@@ -17,14 +18,14 @@ from pynetdicom.sop_class import (
 
 from node.config import Destination
 from node.deliver import StorageSCU
-from node.report import compose
+from node.report import EXTRAS, compose
 from node.report.source import Profile
 from node.samples import studies as samples
 from tests.films import chest
 from tests.readings import FLAGGED, LATERAL, OPTIONS, UNLIKE, source
 from tests.scp import HOST, storage_scp
 from tests.senders import Node, request
-from tests.tools.make_conformance import ALWAYS, FILE, SOMETIMES, shown, statement
+from tests.tools.make_conformance import ALWAYS, CONFIGURED, FILE, SOMETIMES, shown, statement
 
 # PS3.8 9.3.2.2: a presentation context ID is odd and one byte long.
 CONTEXTS = 128
@@ -91,16 +92,17 @@ def test_of_several_transfer_syntaxes_the_node_takes_the_first_of_its_own_order(
         assert accepted.transfer_syntax == [min(offered, key=order.index)]
 
 
-def test_the_node_proposes_what_the_statement_says() -> None:
+@pytest.mark.parametrize(("extra", "roles"), [((), ("SCU",)), (EXTRAS, ("SCU", CONFIGURED))])
+def test_the_node_proposes_what_the_statement_says(extra: tuple[str, ...], roles: tuple[str, ...]) -> None:
     told = {
         (uid, syntaxes()[name])
         for _, uid, names, role in rows("#### 4.3.1")
         for name in names.split(", ")
-        if role == "SCU"
+        if role in roles
     }
     with storage_scp() as scp:
         destination = Destination(name="pacs", ae_title="PACS", host=HOST, port=scp.port)
-        with StorageSCU(destination, "CXRTRIAGE") as scu:
+        with StorageSCU(destination, "CXRTRIAGE", extra=extra) as scu:
             scu.echo()
             (association,) = scp.associations
             proposed = association.requestor.primitive.presentation_context_definition_list
@@ -111,14 +113,16 @@ def test_the_node_proposes_what_the_statement_says() -> None:
 
 @pytest.mark.parametrize("profile", ["viewer", "air"])
 def test_objects_made_of_other_films_hold_what_the_statement_says(profile: Profile) -> None:
-    tables = {is_picture: {row[1]: row for row in rows(f"### A.{1 + is_picture}")} for is_picture in (False, True)}
+    annexes = {SecondaryCaptureImageStorage: 2, KeyObjectSelectionDocumentStorage: 3, EncapsulatedPDFStorage: 4}
+    tables = {number: {row[1]: row for row in rows(f"### A.{number}")} for number in (1, 2, 3, 4)}
     films = [dcmread(sample.files[0], stop_before_pixels=True) for sample in samples()[:2]]
     said = [((films[0], FLAGGED),), ((films[1], LATERAL),), ((films[1], UNLIKE),)]
     for study in said[: 3 if profile == "viewer" else 2]:
-        for result in compose(source(*study, plane=lambda key: chest(64, 56)), OPTIONS, profile):
+        options = replace(OPTIONS, extra=EXTRAS)
+        for result in compose(source(*study, plane=lambda key: chest(64, 56)), options, profile):
             for encoded in result.encodings:
                 made = dcmread(BytesIO(encoded.data))
-                table = tables[made.SOPClassUID == SecondaryCaptureImageStorage]
+                table = tables[annexes.get(made.SOPClassUID, 1)]
                 held = {str(element.tag): element for element in made}
                 assert {tag: table[tag][2] for tag in held} == {tag: element.VR for tag, element in held.items()}
                 assert {tag for tag, row in table.items() if row[3] == ALWAYS} <= set(held)

@@ -18,6 +18,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from node.config import Settings, load
+from tests.hospital import Hospital, Ports
 from tests.journeys.films import as_new_study, file_of
 from tests.peers import HOST, Orthanc, require_peer, storescu, wait_until
 from tests.running import RunningNode
@@ -99,18 +100,18 @@ def test_orthanc_and_the_node_name_each_other_rightly() -> None:
     assert (destination.ae_title, destination.port) == (orthanc["DicomAet"], orthanc["DicomPort"])
     known = orthanc["DicomModalities"]["cxr-node"]  # type: ignore[index]
     assert (known["AET"], known["Port"]) == (node.listen.ae_title, node.listen.port)
-    assert {destination.host, known["Host"]} == set(_compose())
+    assert {destination.host, known["Host"]} <= set(_compose())
 
 
 def test_no_port_of_the_containers_is_open_to_other_machines() -> None:
-    ports = [str(port) for service in _compose().values() for port in service["ports"]]  # type: ignore[attr-defined]
+    ports = [str(port) for service in _compose().values() for port in service.get("ports", ())]  # type: ignore[attr-defined]
     assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def _stages() -> list[list[str]]:
-    """Return the instructions of each stage of the Dockerfile, continuation lines joined."""
-    text = (DOCKER / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+def _stages(file: str = "Dockerfile") -> list[list[str]]:
+    """Return the instructions of each stage of a Dockerfile, continuation lines joined."""
+    text = (DOCKER / file).read_text("utf-8").replace("\\\n", " ")
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
     starts = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
     return [lines[start:end] for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
@@ -172,6 +173,108 @@ def test_the_health_of_the_node_is_asked_of_the_port_it_serves() -> None:
 def test_what_the_containers_say_does_not_fill_the_disk() -> None:
     for service in _compose().values():
         assert {"max-size", "max-file"} <= set(service["logging"]["options"])  # type: ignore[index]
+
+
+def _tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a tool that the development extra brings."""
+    program = Path(sys.executable).with_name(name)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("overlay", [(), ("compose.gpu.yaml",)], ids=["cpu", "gpu"])
+def test_compose_takes_the_files_it_is_given(overlay: tuple[str, ...]) -> None:
+    files = [word for name in ("compose.yaml", *overlay) for word in ("-f", DOCKER / name)]
+    done = _tool("docker-compose", *files, "config", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    for service in services.values():
+        for volume in service.get("volumes", ()):
+            assert volume["type"] == "volume" or Path(volume["source"]).exists(), volume
+    assert services["samples"]["image"] == services["node"]["image"]
+    assert ("deploy" in services["node"]) is bool(overlay)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "viewer/Dockerfile"])
+def test_hadolint_has_nothing_to_say(file: str) -> None:
+    done = _tool("hadolint", DOCKER / file)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout
+
+
+def test_the_container_of_the_viewer_has_no_rights_to_lose_and_writes_nothing() -> None:
+    viewer, final = _compose()["viewer"], _stages("viewer/Dockerfile")[-1]
+    assert viewer["read_only"] is True
+    assert "volumes" not in viewer
+    assert viewer["cap_drop"] == ["ALL"]
+    assert viewer["security_opt"] == ["no-new-privileges:true"]
+    assert viewer["user"] == "101:101"
+    assert "USER 101:101" in final
+    settings = (DOCKER / "viewer" / "nginx.conf").read_text("utf-8")
+    for written in re.findall(r"^ *(?:pid|\w+_temp_path) (\S+);", settings, re.MULTILINE):
+        assert written.startswith("/tmp/")
+
+
+def test_every_image_is_named_by_a_tag_and_can_be_given_by_its_digest() -> None:
+    images = {"orthancteam/orthanc:25.4.0"}
+    for file in ("Dockerfile", "viewer/Dockerfile"):
+        text = (DOCKER / file).read_text("utf-8")
+        defaults = dict(re.findall(r"^ARG (\w+)=(\w+:[\w.-]+)$", text, re.MULTILINE))
+        assert {stage[0].split()[1].strip("${}") for stage in _stages(file)} == set(defaults)
+        images |= set(defaults.values())
+    given = (DOCKER / "compose.yaml").read_text("utf-8")
+    assert set(re.findall(r"\$\{\w+:-([^}]+)\}", given)) == images
+
+
+def test_the_image_for_a_gpu_holds_the_same_packages_and_cudas() -> None:
+    repository = DOCKER.parent
+    assert "COPY ${LOCK} requirements.lock" in _stages()[0]
+    assert "ARG LOCK=requirements.lock" in _stages()[0]
+    gpu = yaml.safe_load((DOCKER / "compose.gpu.yaml").read_text("utf-8"))["services"]["node"]
+    lock = gpu["build"]["args"]["LOCK"]
+    assert f"!{lock}" in (DOCKER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    pins, more = (
+        set(re.findall(r"^([a-z0-9._-]+==\S+)", (repository / name).read_text("utf-8"), re.MULTILINE))
+        for name in ("requirements.lock", lock)
+    )
+    assert pins <= more, "make lock"
+    assert more > pins
+    assert all(pin.startswith("nvidia-") for pin in more - pins)
+
+
+def test_what_runs_without_containers_has_their_settings_but_for_hosts_ports_and_folders(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path, Ports.free())
+    shipped, run = _orthanc_settings(), hospital.pacs.settings()
+    assert {key for key in run if run[key] != shipped.get(key)} == {
+        *("StorageDirectory", "IndexDirectory", "LuaScripts", "DicomPort", "HttpPort", "DicomModalities"),
+        # What the network of the containers does for them.
+        *("RemoteAccessAllowed", "DicomAlwaysAllowStore", "DicomCheckModalityHost"),
+    }
+    assert run["LuaScripts"] == [str(DOCKER / "forward.lua")]
+    node, node_here = (yaml.safe_load(path.read_text()) for path in (DOCKER / "node.yaml", hospital.node.config))
+    assert set(node) == set(node_here)
+    differing = {
+        f"{section}.{key}"
+        for section in set(node) - {"destinations"}
+        for key in node_here[section]
+        if node_here[section][key] != node[section].get(key)
+    }
+    assert differing == {"listen.host", "listen.port", "spool.folder", "model.bundle", "web.host", "web.port"}
+    assert node["destinations"][0] | {"host": HOST, "port": hospital.pacs.port} == node_here["destinations"][0]
+    lines, here = (
+        path.read_text().splitlines()
+        for path in (DOCKER / "viewer" / "nginx.conf", hospital.viewer.folder / "nginx.conf")
+    )
+    differing = {line.split()[0] for line, other in zip(lines, here, strict=True) if line != other}
+    paths = {"client_body_temp_path", "proxy_temp_path", "fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path"}
+    assert differing == {"pid", *paths, "server", "listen", "root", "return"}
+
+
+def test_the_image_of_the_viewer_holds_what_its_settings_serve() -> None:
+    final = _stages("viewer/Dockerfile")[-1]
+    copied = [line.split()[1:-1] for line in final if line.startswith("COPY ") and line.endswith("/etc/viewer/")]
+    assert sorted(copied[0]) == ["app-config.js", "nginx.conf", "start.html"]
+    (unpacked,) = [line.split()[-1] for line in final if line.startswith("COPY --from")]
+    settings = (DOCKER / "viewer" / "nginx.conf").read_text("utf-8")
+    assert set(re.findall(r"root (\S+);", settings)) == {unpacked, "/etc/viewer"}
 
 
 # Run as compose.yaml has it, as far as that goes without Docker: another user without any right, and a file system that

@@ -27,6 +27,7 @@ DOCUMENTS = (
     "docs/design.md",
     "docs/operation.md",
     "docs/conformance.md",
+    "docs/performance.md",
 )
 PROGRAMS = {"cxr-node": node.cli.app, "cxr-train": training.cli.app}
 # What a first start needs in place of the default: somewhere to send results to.
@@ -170,7 +171,7 @@ def test_the_version_is_told_alike_everywhere() -> None:
     assert f"cxr-triage-node:{node.__version__}" in _read("docker/compose.yaml")
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-gpu.lock", "requirements-dev.lock"])
 def test_the_locks_pin_every_dependency_by_digest_and_name_no_place(lock: str) -> None:
     text = _read(lock)
     assert not re.search(r"://|--(extra-)?index-url|--find-links", text)

@@ -2,6 +2,7 @@
 
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -49,7 +50,17 @@ def test_a_delivered_one_is_kept_beside_the_results_and_is_open_no_more(outbox, 
     entry = post(outbox, "delivered", stored=[["1.2", "3.4"]])
     assert outbox.delivery("pacs", STUDY, GENERATION) == entry
     assert list(outbox.open_deliveries("pacs")) == []
-    assert files() == {f"studies/{STUDY}/{GENERATION}/deliveries/pacs.json"}
+    assert files() == {f"studies/{STUDY}/{GENERATION}/deliveries/pacs.json", "outbox/pacs/last_success"}
+
+
+def test_when_a_destination_took_something_last_is_known(outbox):
+    assert outbox.last_success("pacs") is None
+    post(outbox, "waiting")
+    assert outbox.last_success("pacs") is None
+    before = datetime.now(UTC) - timedelta(seconds=1)  # file systems keep time coarsely
+    post(outbox, "delivered", stored=[["1.2", "3.4"]])
+    assert before < datetime.fromisoformat(outbox.last_success("pacs")) < datetime.now(UTC) + timedelta(seconds=1)
+    assert outbox.last_success("teaching") is None
 
 
 def test_each_post_replaces_the_one_before(outbox, files):
@@ -103,7 +114,7 @@ def test_a_delivery_that_is_closed_while_they_are_listed_is_left_out(outbox):
     assert next(listing) == first
     post(outbox, "delivered", study_key="b2" * 16)
     assert list(listing) == []
-    assert second["study"] == "b"
+    assert second["study"] == "b2" * 16
 
 
 def test_a_commitment_is_kept_until_it_has_been_acted_on(outbox, files):

@@ -11,11 +11,14 @@ from rich.console import Console
 from node import bundle
 from node.agenda import Task
 from node.config import Model, Settings
+from node.config_notify import Receiver, Webhook
 from node.errors import ConfigError, Reason
+from node.notices import tell_of_study
 from node.pixels import InputSpec
+from node.release import is_to_be_sent, withhold
 from node.spool import Kind
 from node.status import render, roles, snapshot
-from node.status_text import answer, images, percent, progress, results, waited
+from node.status_text import answer, headline, images, percent, progress, results, waited
 from node.study import FilmWarning, Triage
 from tests.filled import PATIENT, FilledSpool, prediction, role, settings_for
 
@@ -47,7 +50,7 @@ def troubles(settings: Settings) -> str:
 def test_a_node_that_never_ran_is_looked_at_without_making_its_folders(settings: Settings) -> None:
     state = snapshot(settings)
     assert state["studies"] == []
-    assert state["queue"] == {"todo": 0, "open": 0, "parked": 0}
+    assert state["queue"] == {"todo": 0, "open": 0, "parked": 0, "unreleased": 0}
     assert not state["ready"]
     assert state["disk"]["free_bytes"] > 0
     assert not settings.spool.folder.exists()
@@ -128,7 +131,7 @@ def test_a_study_says_what_was_read_what_was_not_and_when(settings: Settings, fi
     moments = [study[name] for name in ("received", "settled", "started", "done")]
     assert moments == sorted(moments)
     assert study["deliveries"]["teaching"]["at"] > study["done"]
-    assert images(study) == "2 of 5 read; 2 not frontal; 1 secondary"
+    assert list(progress(study)) == ["settled", "started", "read", "composed"]
     assert answer(study) == "URGENT: Tuberculosis"
     assert list(progress(study)) == ["settled", "started", "read"]
     assert [words.split(" +")[0] for words in results(study).values()] == ["delivered", "delivered"]
@@ -314,3 +317,87 @@ def write_bundle(folder: Path) -> bundle.Bundle:
     contents = {bundle.WEIGHTS: weights, bundle.REFERENCE: b"{}", bundle.CARD: b"a card"}
     contents |= {bundle.GOLDEN_CASES: b"[]", bundle.ATTRIBUTION: b"nobody's"}
     return bundle.write(folder, about, contents)
+
+
+# Modes
+
+
+def in_mode(settings: Settings, mode: str) -> Settings:
+    return settings.model_copy(update={"mode": mode})
+
+
+def keep_back(settings: Settings, filled: FilledSpool, triage: Triage = Triage.FLAGGED) -> Task:
+    task = filled.read(triage)
+    assert not is_to_be_sent(filled.spool, "supervised", task, has_results=True)
+    return task
+
+
+def test_a_node_in_shadow_mode_says_so_first_and_needs_no_destination(settings: Settings, filled: FilledSpool) -> None:
+    task = filled.read()
+    assert not is_to_be_sent(filled.spool, "shadow", task, has_results=True)
+    shadow = in_mode(settings, "shadow").model_copy(update={"destinations": ()})
+    with (
+        role(settings.spool.folder, "receive", host="127.0.0.1", port=1),
+        role(settings.spool.folder, "work", device="cpu"),
+    ):
+        state = snapshot(shadow)
+    assert headline(state).startswith("Running in shadow mode: nothing is sent.")
+    assert "shadow mode: nothing is sent" in shown(state)
+    assert (state["mode"], states(shadow)) == ("shadow", {task.study_key: "shadow"})
+    assert "no destination" not in troubles(shadow)
+
+
+def test_what_waits_for_a_person_is_counted_and_listed_urgent_results_first(
+    settings: Settings, filled: FilledSpool
+) -> None:
+    tasks = [keep_back(settings, filled), keep_back(settings, filled, Triage.URGENT), filled.delivered()]
+    supervised = in_mode(settings, "supervised")
+    with (
+        role(settings.spool.folder, "receive", host="127.0.0.1", port=1),
+        role(settings.spool.folder, "work", device="cpu"),
+    ):
+        state = snapshot(supervised)
+    found = state["unreleased"]
+    assert [entry["study"] for entry in found["entries"]] == [task.study_key for task in (tasks[1], tasks[0])]
+    assert (found["count"], found["urgent"], found["overdue"]) == (2, 1, 0)
+    assert found["entries"][0]["answer"] == "urgent"
+    assert states(supervised)[tasks[0].study_key] == "unreleased"
+    assert "Running, supervised." in headline(state) and "2 to release." in headline(state)
+    text = shown(state)
+    assert "To release, or to withhold" in text and "URGENT: Tuberculosis" in text
+    assert snapshot(settings, latest=0)["unreleased"]["entries"] == []
+
+
+def test_what_waits_for_a_person_for_too_long_is_a_trouble_urgent_results_sooner(
+    settings: Settings, filled: FilledSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_back(settings, filled)
+    keep_back(settings, filled, Triage.URGENT)
+    assert "wait for a person" not in troubles(settings)
+    monkeypatch.setattr("node.release.LONG_IF_URGENT_S", -60.0)
+    assert "Results wait for a person: 2, 1 of them urgent, the oldest for" in troubles(settings)
+    assert "cxr-node release" in troubles(settings)
+    assert snapshot(settings)["unreleased"]["overdue"] == 1
+
+
+def test_a_study_that_was_withheld_says_by_whom_and_when(settings: Settings, filled: FilledSpool) -> None:
+    task = keep_back(settings, filled)
+    withhold(filled.spool, task.study_key, "Dr. Who")
+    (study,) = snapshot(settings)["studies"]
+    assert study["state"] == "withheld"
+    assert (study["asked"]["what"], study["asked"]["by"]) == ("withhold", "Dr. Who")
+    assert snapshot(settings)["unreleased"]["count"] == 0
+
+
+def test_a_receiver_that_takes_no_messages_is_a_trouble(
+    settings: Settings, filled: FilledSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = Receiver(name="oncall", webhook=Webhook(url="https://hooks.example/"))
+    told = settings.model_copy(update={"notify": (receiver,)})
+    assert snapshot(told)["notices"] == [{"receiver": "oncall", "waiting": 0, "oldest_s": None}]
+    task = filled.read(Triage.URGENT)
+    tell_of_study(filled.spool, told, task.study_key, task.generation)
+    assert snapshot(told)["notices"][0]["waiting"] == 1
+    assert "oncall takes no messages" not in troubles(told)
+    monkeypatch.setattr("node.status.NOTICE_LATE_S", -60.0)
+    assert "oncall takes no messages: 1 waiting, the oldest for" in troubles(told)

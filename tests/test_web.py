@@ -57,7 +57,7 @@ class Outline(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        if self.elements[-1][0] != "style" and data.strip():
+        if self.elements[-1][0] not in ("style", "script") and data.strip():
             self.words.append(data.strip())
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -84,6 +84,7 @@ def test_every_answer_forbids_scripts_frames_guesses_and_caches(page: httpx.Clie
 def test_refusals_carry_the_same_headers(page: httpx.Client) -> None:
     answers = [page.get("/no-such-page"), page.get("/status.json/"), page.post("/")]
     assert [answer.status_code for answer in answers] == [404, 404, 405]
+    assert all("Back to the status" in answer.text for answer in answers)
     assert all("content-security-policy" in answer.headers and "server" not in answer.headers for answer in answers)
 
 
@@ -151,27 +152,34 @@ def test_the_page_says_first_that_it_is_not_for_diagnosis(page: httpx.Client) ->
     assert words[0] == "Research and education only, not for diagnosis"
 
 
-def test_the_page_renews_itself_and_asks_no_other_host(page: httpx.Client) -> None:
+def test_the_page_renews_itself_without_a_script_too_and_asks_no_other_host(page: httpx.Client) -> None:
     html = page.get("/").text
     outline = Outline(html)
-    assert {"http-equiv": "refresh", "content": "5"} in outline.all("meta")
-    assert not outline.all("script") and not outline.all("img") and not outline.all("link")
-    assert not re.search(r"https?:|//\w|url\(|@import", html)
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in html
+    assert len(outline.all("script")) == 1 and not outline.all("img") and not outline.all("link")
+    assert not re.search(r"https?:|url\(|@import", html)
+    assert not any("//" in (value or "") for _, attributes in outline.elements for value in attributes.values())
 
 
-def test_the_page_s_style_is_the_one_that_its_policy_names(page: httpx.Client) -> None:
-    answer = page.get("/")
-    (style,) = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
-    assert "style=" not in answer.text
+@pytest.mark.parametrize("path", ["/", "/model", "/no-such-page"])
+def test_the_page_s_style_and_script_are_those_that_its_policy_names(page: httpx.Client, path: str) -> None:
+    answer = page.get(path)
+    policy = answer.headers["content-security-policy"]
+    for kind in ("style", "script"):
+        for text in re.findall(f"<{kind}>(.*?)</{kind}>", answer.text, re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+            assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "<style>" in answer.text
+    attributes = {name for _, found in Outline(answer.text).elements for name in found}
+    assert "style" not in attributes and not any(name.startswith("on") for name in attributes)
 
 
 def test_the_page_has_one_heading_named_tables_and_scoped_headers(page: httpx.Client, filled: FilledSpool) -> None:
     filled.delivered(Triage.URGENT)
     outline = Outline(page.get("/").text)
     assert len(outline.all("h1")) == 1
-    assert len(outline.all("table")) == len(outline.all("caption")) == len(outline.all("h2"))
+    assert len(outline.all("table")) == len(outline.all("caption"))
+    assert len(outline.all("section")) == len(outline.all("h2"))
     assert all(header["scope"] in ("col", "row") for header in outline.all("th"))
     assert outline.all("html") == [{"lang": "en"}]
 
@@ -302,7 +310,7 @@ def test_a_port_in_use_names_the_settings_to_change(settings: Settings) -> None:
 
 
 def test_a_host_that_is_not_this_machine_s_names_the_settings_to_change(settings: Settings) -> None:
-    elsewhere = settings.model_copy(update={"web": Web(host="192.0.2.1", port=0)})
+    elsewhere = settings.model_copy(update={"web": Web(host="192.0.2.1", port=0, open=True)})
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*web\.host or web\.port"):
         StatusServer(elsewhere).start()
 

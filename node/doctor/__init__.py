@@ -4,6 +4,7 @@
 
     findings        one thing looked at: well, worth knowing, or bad with its mend
     here            configuration, model, spool, ports and certificates
+    messages        the mode, and those who are told of studies and faults
     there           each destination: connection, association, C-ECHO, what it takes
     stranger        what answers on a port in place of what should
     trial           a sample, read and reported on, stored at each destination as test data
@@ -19,14 +20,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from node.config import Settings
-from node.doctor import here, there
+from node.doctor import here, messages, there
 from node.doctor.findings import Finding, told
 from node.errors import NodeError
 
 _CORRECT = "Correct that line; config/node.yaml has every key with its meaning."
 
 
-def examine(settings: Settings, golden: bool = False, send: bool = False) -> Iterator[Finding]:
+def examine(settings: Settings, golden: bool = False, send: bool = False, notify: bool = False) -> Iterator[Finding]:
     """Look at everything, nearest first.
 
     Parameters
@@ -36,6 +37,8 @@ def examine(settings: Settings, golden: bool = False, send: bool = False) -> Ite
         Have the model answer its golden cases, too.
     send : bool
         Store a test study at every destination.
+    notify : bool
+        Send a test message to everybody who is told of studies and faults.
 
     Yields
     ------
@@ -47,6 +50,8 @@ def examine(settings: Settings, golden: bool = False, send: bool = False) -> Ite
     yield from here.certificates(settings)
     yield here.port(settings)
     yield from here.web(settings)
+    yield from messages.mode(settings)
+    yield from messages.receivers(settings, notify)
     for at in settings.destinations:
         yield from there.destination(settings, at)
     if send:

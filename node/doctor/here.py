@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import os
 import re
 import socket
@@ -14,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from node import check
-from node.config import Destination, DestinationTLS, Listen, Settings
+from node import check, password
+from node.config import Destination, Listen, Settings
+from node.config_types import DestinationTLS, is_loopback
 from node.deliver import StorageSCU
 from node.disk import room
 from node.doctor.findings import Finding, bad, good, note, told
@@ -46,14 +46,14 @@ def configuration(settings: Settings) -> Iterator[Finding]:
         yield bad(
             "destinations", "none: results would go nowhere", "Name your PACS under destinations, as shown below."
         )
-    far = [each.name for each in settings.destinations if not _is_loopback(each.host)]
-    if _is_loopback(listen.host) and far:
+    far = [each.name for each in settings.destinations if not is_loopback(each.host)]
+    if is_loopback(listen.host) and far:
         yield note(
             "listen.host",
             f"{listen.host} is this machine alone, and {', '.join(far)} is another one: it cannot send films here",
             "Set listen.host: 0.0.0.0 and listen.callers, unless a program of this machine sends the films.",
         )
-    if not _is_loopback(listen.host):
+    if not is_loopback(listen.host):
         yield from _open_to_others(listen)
 
 
@@ -211,11 +211,19 @@ def port(settings: Settings) -> Finding:
 def web(settings: Settings) -> Iterator[Finding]:
     """Look at the status page's port, and who can see the page."""
     section, subject = settings.web, "status page"
-    if not _is_loopback(section.host):
+    if section.password_file:
+        yield from _password(section.password_file)
+    elif not is_loopback(section.host):
         yield note(
             subject,
-            f"listens on {section.host} and has no login: whoever reaches port {section.port} sees it",
-            "Set web.host: 127.0.0.1, or put a proxy with a login before it.",
+            f"listens on {section.host} and has no login: whoever reaches port {section.port} sees it, without patients' data",
+            "Set web.password_file, or web.host: 127.0.0.1, or put a proxy with a login before it.",
+        )
+    if not is_loopback(section.host) and not section.url.startswith("https:"):
+        yield note(
+            subject,
+            f"listens on {section.host} without TLS: passwords and films cross the network in the clear",
+            "Put a proxy with TLS before it, and name its address in web.url.",
         )
     trouble = _trouble_to_bind(section.host, section.port) if section.port else None
     if trouble is None:
@@ -328,8 +336,10 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (nothing listens here)
 
 
-def _is_loopback(host: str) -> bool:
+def _password(path: Path) -> Iterator[Finding]:
+    """Look whether somebody can log in at the status page."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        password.read(path)
+        yield good("status page", "asks for a password before it shows films")
+    except ConfigError as error:
+        yield told("status page", error, "web.password_file:")

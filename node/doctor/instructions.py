@@ -14,6 +14,7 @@ from typing import Any
 from pydicom.uid import UID
 
 from node.config import Destination, Settings
+from node.deliver import EXTRA_SOP_CLASSES
 from node.doctor.there import REPORTS, SYNTAXES
 from node.storage_classes import TRANSFER_SYNTAXES
 
@@ -59,10 +60,11 @@ def table(settings: Settings) -> Rows:
 
 
 def sent(settings: Settings) -> list[str]:
-    """Return the names of the SOP classes that the destinations must take: the preferred report, and the pictures."""
+    """Return the names of the SOP classes that the destinations are sent: the preferred report, pictures, what is besides."""
     profiles = sorted({each.profile for each in settings.destinations}) or ["viewer"]
     names = [UID(REPORTS[profile].sop_class_uids[0]).name for profile in profiles]
-    return [*names, *(["Secondary Capture Image Storage"] if settings.report.heat_map != "off" else [])]
+    names += ["Secondary Capture Image Storage"] if settings.report.heat_map != "off" else []
+    return list(dict.fromkeys([*names, *(UID(EXTRA_SOP_CLASSES[kind]).name for kind in settings.report.extra)]))
 
 
 def orthanc(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (
 )
 
 from node.config import Destination, Settings
-from node.deliver import StorageSCU
+from node.deliver import EXTRA_SOP_CLASSES, StorageSCU
 from node.doctor.findings import Finding, bad, good, note, told
 from node.doctor.stranger import who_answers
 from node.errors import DeliveryError, NodeError, TryAgain
@@ -56,7 +56,7 @@ def destination(settings: Settings, at: Destination) -> Iterator[Finding]:
         yield trouble
         return
     try:
-        with Probe(at, settings.listen.ae_title) as probe:
+        with Probe(at, settings.listen.ae_title, extra=settings.report.extra) as probe:
             accepted = probe.accepted()
             yield good(subject, f"{at.ae_title} at {at.host}:{at.port} accepts {settings.listen.ae_title}")
             yield _echo(subject, probe)
@@ -71,6 +71,9 @@ def takes(subject: str, settings: Settings, at: Destination, accepted: Accepted)
     yield _report(subject, REPORTS[at.profile], accepted)
     if settings.report.heat_map != "off":
         yield _pictures(subject, accepted)
+    for kind in settings.report.extra:
+        if kind != "box":  # a Comprehensive SR, as the report is
+            yield _extra(subject, kind, accepted)
     if at.commitment:
         yield _commitment(subject, at, accepted)
 
@@ -171,6 +174,17 @@ def _pictures(subject: str, accepted: Accepted) -> Finding:
         subject,
         f"this PACS takes no {name}: each delivery with a heat map would be parked",
         f"Let it accept {name} in {_IN_EITHER}, or set report.heat_map: off.",
+    )
+
+
+def _extra(subject: str, kind: str, accepted: Accepted) -> Finding:
+    name = _name(EXTRA_SOP_CLASSES[kind])
+    if syntaxes := _syntaxes(EXTRA_SOP_CLASSES[kind], accepted):
+        return good(subject, f"takes {name} in {' and '.join(syntaxes)}")
+    return note(
+        subject,
+        f"this PACS takes no {name}, which report.extra asks for: everything else is delivered",
+        f"Let it accept {name} in {_IN_EITHER}, or take {kind} out of report.extra.",
     )
 
 

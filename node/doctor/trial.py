@@ -6,6 +6,7 @@ Only results are sent, never the film: a destination takes from the node what th
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,17 +15,24 @@ from pathlib import Path
 
 from highdicom.sr import srread
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID, BasicTextSRStorage, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from node import log
 from node.bundle import Bundle, load
 from node.config import Destination, Settings
 from node.deliver import StorageSCU
 from node.doctor.findings import Finding, bad, good, told
-from node.errors import NodeError
+from node.errors import NodeError, Parked
 from node.pixels import Plane, read_dicom
 from node.product import NAME
-from node.report import Encoded, ReportOptions, ResultObject, StudySource, compose
+from node.report import EXTRAS, Encoded, ReportOptions, ResultObject, StudySource, compose
 from node.samples import studies
 from node.site_thresholds import in_force
 from node.study import ImageReading, StudyReading, Times
@@ -33,6 +41,7 @@ PATIENT_NAME, PATIENT_ID = "TEST^CXR TRIAGE NODE", "TEST-CXR-NODE"
 STUDY_DESCRIPTION = f"TEST of {NAME}: delete me"
 _SAMPLE = "01-normal-adult"
 _KEY = "film"
+_READ_BY_HIGHDICOM = (ComprehensiveSRStorage, Comprehensive3DSRStorage, EnhancedSRStorage)
 
 
 def round_trip(settings: Settings) -> Iterator[Finding]:
@@ -103,6 +112,7 @@ def _options(settings: Settings) -> ReportOptions:
         heat_map=report.heat_map,
         not_analysed=report.not_analysed,
         language=report.language,
+        extra=report.extra,
         config_digest=settings.digest(),
     )
 
@@ -128,7 +138,7 @@ def _parse(encoded: Encoded) -> None:
         raise ValueError
     if encoded.sop_class_uid == SecondaryCaptureImageStorage:
         assert dataset.pixel_array.shape[:2] == (dataset.Rows, dataset.Columns)
-    elif encoded.sop_class_uid != BasicTextSRStorage:  # which highdicom does not know
+    elif encoded.sop_class_uid in _READ_BY_HIGHDICOM:
         srread(BytesIO(encoded.data))
 
 
@@ -137,9 +147,12 @@ def _stored(settings: Settings, at: Destination, results: Sequence[ResultObject]
     try:
         with (
             tempfile.TemporaryDirectory(prefix="cxr-node-doctor-") as folder,
-            StorageSCU(at, settings.listen.ae_title) as scu,
+            StorageSCU(at, settings.listen.ae_title, extra=[r.kind for r in results if r.kind in EXTRAS]) as scu,
         ):
-            done = [scu.store(_written(Path(folder), result)) for result in results]
+            done = []
+            for result in results:
+                with contextlib.suppress(*((Parked,) if result.kind in EXTRAS else ())):  # as in a delivery
+                    done.append(scu.store(_written(Path(folder), result)))
     except NodeError as error:
         return told(subject, error)
     kinds = ", ".join(UID(each.sop_class_uid).name.removesuffix(" Storage") for each in done)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node.config import DestinationTLS, ListenTLS, Settings
+from node.config import Settings
+from node.config_types import DestinationTLS, ListenTLS
 from node.errors import ConfigError
 
 if TYPE_CHECKING:

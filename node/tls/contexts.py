@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable
 
 from node import log
-from node.config import Destination, DestinationTLS, Listen, ListenTLS
+from node.config import Destination, Listen
+from node.config_types import DestinationTLS, ListenTLS
 from node.errors import ConfigError
 from node.tls.certificates import Files, section_of
 

@@ -62,6 +62,8 @@ class _SpoolCollector(Collector):
         answers, delivered = self._tally.count()
         yield _node(state)
         yield _gauge("role_up", "Whether a role runs.", "role", {r: f["running"] for r, f in state["roles"].items()})
+        modes = ("live", "shadow", "supervised")
+        yield _gauge("mode", "In which mode the node is.", "mode", {mode: state["mode"] == mode for mode in modes})
         yield from _door(state["roles"]["receive"].get("door"))
         yield _gauge("tasks", "Tasks by state.", "state", state["queue"])
         yield _gauge("studies", "Studies held, by the answer of their latest reading.", "answer", answers)
@@ -71,6 +73,10 @@ class _SpoolCollector(Collector):
         yield GaugeMetricFamily("cxr_node_spool_free_bytes", "Room on the spool's disk.", state["disk"]["free_bytes"])
         reserve = "Room on it that is kept for results; with less than that left, new images are refused."
         yield GaugeMetricFamily("cxr_node_spool_reserve_bytes", reserve, state["disk"]["reserve_bytes"])
+        oldest = "Age of the oldest results that wait for a person to release them."
+        yield GaugeMetricFamily("cxr_node_oldest_unreleased_seconds", oldest, state["unreleased"]["oldest_s"] or 0.0)
+        late = {each["receiver"]: each["waiting"] for each in state["notices"]}
+        yield _gauge("notices_waiting", "Messages that a receiver has not taken yet.", "receiver", late)
         yield from _refused(state)
         until = {each["section"]: each["expires"] for each in state["certificates"] if each["expires"]}
         left = {section: days_left(datetime.fromisoformat(moment)) for section, moment in until.items()}

@@ -1,47 +1,43 @@
-"""The status page's server: it only shows, it changes nothing, and it has no login, so it listens on this machine."""
+"""The status page's server: what it shows without a login holds nothing of a patient."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import socket
 import threading
-from importlib.resources import files
+from functools import partial
+from http import HTTPStatus
+from typing import Any
 
 import uvicorn
-from jinja2 import Environment, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node import status_text
 from node.config import Settings
 from node.errors import ConfigError, NodeError
+from node.recent import Form
+from node.spool import Spool
 from node.status import is_ready, roles, room_of, snapshot
-from node.web.connection import BACKLOG, CLOSE, Connection
+from node.web import card, login
+from node.web.access import Access
+from node.web.answers import Pages, WithHeaders
+from node.web.connection import BACKLOG, Connection
 from node.web.metrics import Metrics
+from node.web.pictures import Pictures, heat_map_of
+from node.web.studies import Studies
+from node.web.tester import Tester
 
 # A page that is being answered while the node stops gets this long (s).
 LAST_ANSWERS_S = 2
-_PAGE = files("node.web").joinpath("page.html").read_text("utf-8")
-_STYLE = re.search("<style>(.*?)</style>", _PAGE, re.DOTALL)
-assert _STYLE is not None, "the page brings its own style"
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE[1].encode()).digest()).decode()
-
-HEADERS = {
-    # Nothing but the page's own style, known by its digest: no script, no image, no foreign host, no frame.
-    "content-security-policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-    **CLOSE,
-}
+# A request's line and headers, beyond what one read from the system brings (256 kB); browsers send 1 to 2 kB.
+HEAD_BYTES = 16 << 10
+# What programs ask by whatever name leads here; nothing of it is worth a foreign page's while.
+FOR_PROGRAMS = ("/healthz", "/readyz", "/metrics")
 
 
 class StatusServer:
@@ -50,17 +46,25 @@ class StatusServer:
     Parameters
     ----------
     settings : Settings
+
+    Raises
+    ------
+    ConfigError
+        When the password's file cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._pictures = Pictures(settings)
         config = uvicorn.Config(
-            _WithHeaders(_application(settings)),
+            WithHeaders(_application(settings, self._pictures)),
             log_config=None,
             access_log=False,
             server_header=False,
             http=Connection,
             backlog=BACKLOG,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            proxy_headers=False,
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=LAST_ANSWERS_S,
@@ -92,6 +96,7 @@ class StatusServer:
         self._server.should_exit = True
         if self._thread:
             self._thread.join()
+        self._pictures.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -105,16 +110,38 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _application(settings: Settings) -> Starlette:
+def _application(settings: Settings, pictures: Pictures) -> Starlette:
+    access = Access(settings.web)
+    pages = Pages(access)
+    routes = [
+        *_shown_to_all(settings, access, pages),
+        *card.routes(settings, pages),
+        *login.routes(access, pages),
+        *Studies(settings, access, pages, pictures).routes(),
+        *Tester(settings, access, pages).routes(),
+    ]
+    handlers: dict[Any, Any] = {NodeError: _unwell, HTTPException: partial(_refused, pages)}
+    application = Starlette(
+        routes=routes, exception_handlers=handlers, middleware=[Middleware(_UnderOwnName, access, pages)]
+    )
+    application.router.redirect_slashes = False  # a redirect would repeat whatever host the request named
+    return application
+
+
+def _shown_to_all(settings: Settings, access: Access, pages: Pages) -> list[Route]:
+    """Return what is shown without a login: nothing of a patient."""
     metrics = Metrics(settings)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(_PAGE)
 
     def show_page(request: Request) -> Response:
-        return HTMLResponse(page.render(s=snapshot(settings), say=status_text))
+        state = snapshot(settings)
+        with_picture = _with_picture(settings, state) if access.session(request) else frozenset()
+        return pages.answer(request, "status.html", s=state, with_picture=with_picture)
 
     def show_json(request: Request) -> Response:
         return JSONResponse(snapshot(settings))
+
+    def show_no_icon(request: Request) -> Response:
+        return Response(status_code=204)  # browsers ask for one, and complain where nobody knows it
 
     def say_alive(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -135,11 +162,15 @@ def _application(settings: Settings) -> Starlette:
         "/healthz": say_alive,
         "/readyz": say_ready,
         "/metrics": show_metrics,
+        "/favicon.ico": show_no_icon,
     }
-    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown.items()]
-    application = Starlette(routes=routes, exception_handlers={NodeError: _unwell})
-    application.router.redirect_slashes = False  # a redirect would repeat whatever host the request named
-    return application
+    return [Route(path, endpoint, methods=["GET"]) for path, endpoint in shown.items()]
+
+
+def _with_picture(settings: Settings, state: Form) -> frozenset[str]:
+    """Return which of the studies shown have a Grad-CAM picture."""
+    spool, shown = Spool(settings.spool.folder), [study["study"] for study in state["studies"]]
+    return frozenset(key for key in shown if heat_map_of(spool, key))
 
 
 def _unwell(request: Request, error: Exception) -> Response:
@@ -147,17 +178,25 @@ def _unwell(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error}\n", 503)
 
 
-class _WithHeaders:
-    """Puts the security headers on every answer, the refusals among them."""
+def _refused(pages: Pages, request: Request, error: HTTPException) -> Response:
+    """Answer a refusal with a page that says why, and how to go on."""
+    title = HTTPStatus(error.status_code).phrase
+    answer = pages.answer(request, "message.html", error.status_code, title=title, words=error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
 
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
-        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+class _UnderOwnName:
+    """Refuses requests under a name that is not the page's."""
+
+    def __init__(self, application: ASGIApp, access: Access, pages: Pages) -> None:
+        self._application, self._access, self._pages = application, access, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers]
-            await send(message)
-
-        await self._application(scope, receive, send_with_headers)
+        answer: ASGIApp = self._application
+        try:
+            if scope["path"] not in FOR_PROGRAMS:
+                self._access.check_name(Request(scope))
+        except HTTPException as error:
+            answer = _refused(self._pages, Request(scope), error)
+        await answer(scope, receive, send)

@@ -24,7 +24,9 @@ from pydicom.tag import Tag
 from pynetdicom import evt
 
 from node.durable import key_of
+from node.study import Triage
 from tests import raw
+from tests.inboxes import hook
 from tests.journeys.films import as_new_study, file_of
 from tests.peers import HOST, require_peer, storescu, wait_until
 from tests.running import RunningNode, cxr_node
@@ -189,13 +191,15 @@ def refuse(event: evt.Event) -> Dataset:
 def test_no_word_of_a_patient_is_in_anything_that_is_written_printed_or_served(tmp_path: Path) -> None:
     require_peer("storescu")
     films = [film(0), *careless()]
-    with storage_scp() as pacs, storage_scp(handlers=[(evt.EVT_C_STORE, refuse)]) as rude:
+    with storage_scp() as pacs, storage_scp(handlers=[(evt.EVT_C_STORE, refuse)]) as rude, hook() as told:
+        receiver = {"name": "it", "webhook": {"url": told.url()}, "about": [*map(str, Triage), "faults"]}
         destinations = [
             {"name": "pacs", "ae_title": "PACS", "host": HOST, "port": pacs.port},
             {"name": "rude", "ae_title": "RUDE", "host": HOST, "port": rude.port},
         ]
         folder = tmp_path / "node"
-        with LoudNode(folder, destinations, {"audit": {"file": "audit.log"}}) as node:
+        settings = {"audit": {"file": "audit.log"}, "notify": [receiver]}
+        with LoudNode(folder, destinations, settings) as node:
             node.wait_until_working()
             limits = {Path(f"/proc/{node.pid(role)}/limits").read_text() for role in ("receive", "work", "web")}
             for each in films:
@@ -217,12 +221,15 @@ def test_no_word_of_a_patient_is_in_anything_that_is_written_printed_or_served(t
             wait_until(lambda: node.events("task.parked"), 60, "the refusal being noted")
             found = dict(served(node.web_port))
             found["status"] = cxr_node("status", "--json", "--config", node.config).stdout
+            found["export"] = cxr_node("export", "--config", node.config).stdout
+            wait_until(lambda: any(b'"answer"' in body for *_, body in told.requests), 30, "a message")
             found["status table"] = cxr_node("status", "--config", node.config).stdout
             os.kill(node.pid("receive"), signal.SIGUSR1)
             wait_until(lambda: node.events("process.failed"), 30, "the receiver failing")
             os.kill(node.pid("work"), signal.SIGABRT)
             wait_until(lambda: "work" in {e["process"] for e in node.events("process.died")}, 30, "the worker crashing")
         found |= dict(written(folder))
+        found |= {f"message {number}": body.decode() for number, (*_, body) in enumerate(told.requests)}
 
     # It was a fair trial: films were read, refused and parked, libraries had something to say, and processes crashed.
     assert {event["error"] for event in node.events("process.failed")} == {"ValueError"}
@@ -232,6 +239,7 @@ def test_no_word_of_a_patient_is_in_anything_that_is_written_printed_or_served(t
     assert len(pacs.received) >= 2
     assert key_of(films[0].StudyInstanceUID) in found["audit.log"]
     assert "cxr_node_turned_away" in found["/metrics"]
+    assert key_of(films[0].StudyInstanceUID) in found["export"]
 
     assert {name: marks(text) for name, text in found.items() if marks(text)} == {}
     assert all(re.search(r"^Max core file size +[01] ", limit, re.MULTILINE) for limit in limits)

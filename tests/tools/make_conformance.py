@@ -17,7 +17,13 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    UID,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from node import __version__, association, codes, deliver, dimse, journey, requestor
@@ -27,19 +33,20 @@ from node.door.limits import Limits
 from node.errors import CannotUnderstand, DataSetMismatch, OutOfResources
 from node.product import IMPLEMENTATION_CLASS_UID, MANUFACTURER, NAME, PRIVATE_SCHEME
 from node.receive import SOPClassNotSupported, _contexts
-from node.report import compose
+from node.report import EXTRAS, compose
 from node.report.capture import SERIES_NUMBER
-from node.report.document import AI_RESULTS, TRIAGE_REPORT
+from node.report.document import AI_RESULTS, BOX, KEY_OBJECT, PDF, TRIAGE_REPORT
 from node.report.encode import _WITH_EXTENSIONS, _WITHOUT_EXTENSIONS
 from node.report.identity import _ALWAYS, _WHERE_PRESENT
 from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
 from node.tls.contexts import CIPHERS
 from tests.films import dx_film
-from tests.readings import NORMAL, OPTIONS, source, studies
+from tests.readings import OPTIONS, URGENT, source, studies
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 LIMITS = Limits()
 ALWAYS, SOMETIMES = "always", "where it applies"
+CONFIGURED = "SCU, where `report.extra` asks for it"
 # Of values that are alike in all invented studies, these say of what kind the product is, not of what study it was.
 _OF_THE_PRODUCT = {"CS", "LO", "LT", "IS", "US"}
 _OF_THE_SETTINGS = {"StationName": "AE title of the node", "DeviceSerialNumber": "AE title of the node"}
@@ -48,10 +55,12 @@ _MADE = {
     "DA": "when the reading began",
     "TM": "when the reading began",
     "SQ": "made by the node",
-    "OB": "the picture",
+    "OB": "the picture, or the PDF",
     "OW": "the picture",
 }
 _ANSWER = {
+    "DocumentTitle": "the answer",
+    "EncapsulatedDocumentLength": "of the PDF",
     "SeriesDescription": "the answer in short",
     "DerivationDescription": "model and weights",
     "Rows": "of the picture",
@@ -241,7 +250,11 @@ def _acceptor() -> Iterator[str]:
 def _initiator() -> Iterator[str]:
     yield from ("### 4.3 As requestor", "", "#### 4.3.1 Presentation contexts", "")
     yield from ("Each transfer syntax is proposed in a presentation context of its own.", "")
-    rows = [(_name(uid), uid, ", ".join(map(_name, syntaxes)), "SCU") for uid, syntaxes in proposed().items()]
+    always = {str(context.abstract_syntax) for context in deliver._proposed_contexts()}
+    rows = [
+        (_name(uid), uid, ", ".join(map(_name, syntaxes)), "SCU" if uid in always else CONFIGURED)
+        for uid, syntaxes in proposed().items()
+    ]
     yield from _table(("Abstract syntax", "UID", "Transfer syntaxes", "Role"), rows)
     yield from ("#### 4.3.2 Association policies", "")
     rows = [
@@ -273,8 +286,12 @@ def _initiator() -> Iterator[str]:
         ("`viewer`", "triage report", " > ".join(_name(uid) for uid in TRIAGE_REPORT.sop_class_uids)),
         ("`air`", "AI Results", " > ".join(_name(uid) for uid in AI_RESULTS.sop_class_uids)),
         ("both", "picture", _name(SecondaryCaptureImageStorage)),
+        ("both", "attention box (`report.extra`)", _name(ComprehensiveSRStorage)),
+        ("both", "key objects (`report.extra`)", _name(KeyObjectSelectionDocumentStorage)),
+        ("both", "report as PDF (`report.extra`)", _name(EncapsulatedPDFStorage)),
     ]
     yield from _table(("Profile", "Result", "SOP classes by preference"), rows)
+    yield from ("A destination that takes one of the results of `report.extra` in no form is sent all others.", "")
     yield from ("What follows from a status:", "")
     yield from _table(("Status", "Meaning", "The node"), _statuses(dimse._PERFORMED + dimse._C_STORE + dimse._GENERAL))
     asked = journey.ASK_AGAIN_AFTER
@@ -349,13 +366,18 @@ def _objects() -> Iterator[str]:
         "### A.1 Structured reports",
         "",
         "Basic Text SR, Enhanced SR, Comprehensive SR and Comprehensive 3D SR Storage; Series Number "
-        f"{TRIAGE_REPORT.series_number} (triage report) or {AI_RESULTS.series_number} (AI Results).",
+        f"{TRIAGE_REPORT.series_number} (triage report), {AI_RESULTS.series_number} (AI Results) or {BOX.series_number} "
+        "(attention box).",
         "",
     )
-    reports = [each for each in created() if each.SOPClassUID != SecondaryCaptureImageStorage]
-    yield from _attributes(reports)
+    others = (SecondaryCaptureImageStorage, KeyObjectSelectionDocumentStorage, EncapsulatedPDFStorage)
+    yield from _attributes([each for each in created() if each.SOPClassUID not in others])
     yield from ("### A.2 Secondary Capture", "", f"Series Number {SERIES_NUMBER}, a series for each picture.", "")
     yield from _attributes([each for each in created() if each.SOPClassUID == SecondaryCaptureImageStorage])
+    yield from ("### A.3 Key Object Selection Document", "", f"Series Number {KEY_OBJECT.series_number}.", "")
+    yield from _attributes([each for each in created() if each.SOPClassUID == KeyObjectSelectionDocumentStorage])
+    yield from ("### A.4 Encapsulated PDF", "", f"Series Number {PDF.series_number}.", "")
+    yield from _attributes([each for each in created() if each.SOPClassUID == EncapsulatedPDFStorage])
 
 
 def _attributes(objects: Sequence[Dataset]) -> Iterator[str]:
@@ -381,6 +403,8 @@ def _origin(objects: Sequence[Dataset], held: Sequence[object]) -> str:
     if keyword == "SOPClassUID":
         return "as listed in 4.3.3"
     values = {shown(each.value) for each in held}  # type: ignore[attr-defined]
+    if values <= {"", "None"}:
+        return "empty"
     if vr in _OF_THE_PRODUCT and len(values) == 1:
         return f'"{next(iter(values))}"' if next(iter(values)) not in ("", "None") else "empty"
     return _MADE.get(vr, "made by the node")
@@ -396,8 +420,8 @@ def _content() -> Iterator[str]:
         "## Annex B: Content of the reports",
         "",
         "The triage report is TID 2000 (Basic Diagnostic Imaging Report), the AI Results TID 1500 (Measurement Report) as in the",
-        "IHE Radiology supplement AI Results, not tested by IHE. Concept names in use; Basic Text SR holds codes and numbers",
-        "as text:",
+        "IHE Radiology supplement AI Results, not tested by IHE, the attention box TID 1500 with TID 1410 alone, the key objects",
+        "TID 2010. Concept names in use; Basic Text SR holds codes and numbers as text:",
         "",
     )
     found: dict[tuple[str, str, str, str], set[str]] = {}
@@ -459,7 +483,7 @@ def accepted() -> dict[str, tuple[str, ...]]:
 def proposed() -> dict[str, tuple[str, ...]]:
     """Return the transfer syntaxes by abstract syntax that the worker proposes."""
     found: dict[str, tuple[str, ...]] = {}
-    for context in deliver._proposed_contexts():
+    for context in deliver._proposed_contexts(tuple(deliver.EXTRA_SOP_CLASSES)):
         uid = str(context.abstract_syntax)
         found[uid] = (*found.get(uid, ()), *map(str, context.transfer_syntax))
     return found
@@ -467,7 +491,8 @@ def proposed() -> dict[str, tuple[str, ...]]:
 
 def written() -> set[str]:
     """Return the SOP classes of the objects that the node makes."""
-    return {*TRIAGE_REPORT.sop_class_uids, *AI_RESULTS.sop_class_uids, SecondaryCaptureImageStorage}
+    kinds = (TRIAGE_REPORT, AI_RESULTS, BOX, KEY_OBJECT, PDF)
+    return {SecondaryCaptureImageStorage, *(uid for kind in kinds for uid in kind.sop_class_uids)}
 
 
 @cache
@@ -475,23 +500,23 @@ def created() -> tuple[Dataset, ...]:
     """Return objects of every kind that the node makes, of invented studies, as a receiver reads them."""
     without = replace(OPTIONS, heat_map="off")
     results = [
-        *compose(source(*studies()["urgent"]), OPTIONS, "viewer"),
+        *compose(source(*studies()["urgent"]), replace(OPTIONS, extra=EXTRAS), "viewer"),
         *compose(source(*studies()["normal"]), without, "viewer"),
         *compose(source(*studies()["warned"]), without, "viewer"),
         *compose(source(*studies()["not analysed"]), without, "viewer"),
         *compose(source(*studies()["warned"]), without, "air"),
         *compose(source(*studies()["not analysed"]), without, "air"),
     ]
-    previous = dcmread(BytesIO(results[2].encodings[0].data))
+    previous = dcmread(BytesIO(results[0].encodings[0].data))
     results += compose(source(*studies()["pair"], previous=previous), without, "viewer")
     optional = (*_WHERE_PRESENT, "Manufacturer", "BodyPartExamined")
     bare = dx_film()
     for keyword in optional:
         bare.pop(keyword, None)
-    results += compose(source((bare, NORMAL)), OPTIONS, "viewer")
+    results += compose(source((bare, URGENT)), replace(OPTIONS, extra=EXTRAS), "viewer")
     full = {"PatientSize": "1.7", "PatientWeight": "70", "TimezoneOffsetFromUTC": "+0100"}
     film = dx_film(SpecificCharacterSet="ISO_IR 100", **full)
-    results += compose(source((film, NORMAL)), OPTIONS, "air")
+    results += compose(source((film, URGENT)), replace(OPTIONS, extra=EXTRAS), "air")
     return tuple(dcmread(BytesIO(each.data)) for result in results for each in result.encodings)
 
 
