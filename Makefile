@@ -23,9 +23,11 @@ run: setup ## run the node on the shipped samples; it listens until Ctrl-C (with
 pacs: setup peers ## run a PACS, the node and a viewer (Orthanc, OHIF) as the containers have them, with sample studies, until Ctrl-C
 	@exec $(BIN)/python -m tests.tools.pacs
 
+# So many processes run the tests, each a file at a time; journeys mostly wait.
+WORKERS ?= 2
 .PHONY: test
 test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed) where they can be installed
-	@$(BIN)/pytest -rs
+	@$(BIN)/pytest -rs -n $(WORKERS) --dist loadfile
 
 .PHONY: test-fast
 test-fast: setup ## run the quick tests, which need no other program

@@ -101,6 +101,7 @@ class Report(Section):
     heat_map: Literal["all", "flagged", "off"] = "all"
     not_analysed: bool = True
     language: Literal["en", "de", "fr", "es", "pt", "ja"] = "en"
+    map_opacity: Annotated[float, Number, Field(ge=0.3, le=0.8)] = 0.55
     extra: tuple[Literal["box", "key_object", "pdf"], ...] = ()
 
     @model_validator(mode="before")

@@ -381,6 +381,7 @@ class Journey:
             heat_map=report.heat_map,
             not_analysed=report.not_analysed,
             language=report.language,
+            map_opacity=report.map_opacity,
             extra=report.extra,
             config_digest=hashlib.sha256("|".join(shaping).encode()).hexdigest(),
         )

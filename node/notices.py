@@ -104,7 +104,9 @@ def waiting(spool: Path, receiver: str) -> list[Notice]:
 def _waiting(folder: Path) -> Iterator[Notice]:
     for path in folder.iterdir() if folder.exists() else ():
         if _ENTRY.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(
+                FileNotFoundError, ValueError, KeyError
+            ):  # sent meanwhile, or spoiled by a foreign hand
                 form = read_json(path)
                 yield Notice(folder.name, form["message"], form["attempts"])
 

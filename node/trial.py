@@ -1,7 +1,7 @@
 """What would happen to one file if it were sent, ``python -m node.trial``: in a process of its own, which may be lost.
 
 The file is a stranger's, so that nothing of it is looked at by who asks: this process has little time and memory, writes
-nothing, and ends with its answer, one line of JSON. The file comes as standard input, which must be seekable; the rules as
+nothing, says when it is ready to look, and ends with its answer in JSON. The file comes as standard input, which must be seekable; the rules as
 JSON in the only argument. Door, gate and preprocessing are asked in the order, and by the functions, of the node itself; the
 network is not asked.
 """
@@ -39,6 +39,8 @@ from node.storage_classes import STORAGE_CLASSES, TRANSFER_SYNTAXES, is_image
 from node.study import FilmWarning
 
 FILE = Path("/proc/self/fd/0")
+# What is loaded takes its time, and is not the file's doing.
+READY = "+"
 _TOO_MUCH = "decoding takes more memory than limits.film_mb allows"
 
 
@@ -93,9 +95,14 @@ def main() -> None:
     confine.end_with_parent()
     confine.harden()
     confine.limit_address_space(rules["memory_mb"])
-    sys.stdout.write(json.dumps(asdict(attempt(FILE, rules))))
-    sys.stdout.flush()
+    _say(READY)
+    _say(json.dumps(asdict(attempt(FILE, rules))))
     os._exit(0)
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words)
+    sys.stdout.flush()
 
 
 def attempt(file: Path, rules: dict[str, Any]) -> Trial:

@@ -285,7 +285,8 @@ def test_a_message_waits_until_it_is_sent_and_the_least_tried_come_first(tmp_pat
 
     for each in (notice(1, attempts=2), notice(3), notice(2)):
         box.put(each)
-    (tmp_path / "notices" / "oncall" / "notes.txt").write_text("x")
+    for name in ("notes.txt", f"{9:032x}.json"):
+        (tmp_path / "notices" / "oncall" / name).write_text("x")
     assert Box(tmp_path).waiting("oncall") == [notice(2), notice(3), notice(1, attempts=2)]
     box.put(notice(2, attempts=9))
     box.sent(notice(3))

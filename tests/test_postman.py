@@ -24,6 +24,7 @@ from node.notify.postman import FIRST_PAUSE_S, LONGEST_PAUSE_S, Round
 from tests.filled import settings_for
 from tests.inboxes import hook, mailbox
 from tests.peers import HOST, free_port, wait_until
+from tests.spools import no_space
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -124,6 +125,15 @@ def test_a_message_that_nobody_foresaw_holds_up_no_other_either(
         carried.turn(threading.Event())
     assert Spoiled.sent == ["TEST 1", "TEST 2"]
     assert [name for name, _ in alarms] == ["notice.failed"] * 2
+
+
+def test_on_a_full_disk_somebody_is_told_all_the_same(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(box, 1)
+    monkeypatch.setattr("node.notices.write_json", no_space)
+    with hook() as kept:
+        round_to(box, kept.url())()
+    assert len(kept.requests) == 1
+    assert box.waiting("oncall") == []
 
 
 def test_what_is_too_old_is_dropped_with_an_alarm_but_not_before_it_was_tried(

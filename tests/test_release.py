@@ -88,6 +88,11 @@ def node(tmp_path: Path) -> Callable[[str], Node]:
 EVERYWHERE = ["pacs", "teaching"]
 
 
+def test_the_mode_is_no_part_of_a_result(tmp_path: Path) -> None:
+    digests = {settings_for(tmp_path, mode=mode).digest() for mode in ("live", "shadow", "supervised")}
+    assert len(digests) == 1, "a result's UID holds it"
+
+
 # Live
 
 

@@ -290,6 +290,7 @@ def test_both_profiles_make_the_same_picture() -> None:
         {"language": "de"},
         {"config_digest": "another"},
         {"ae_title": "OTHER"},
+        {"map_opacity": 0.4},
         {"device_uid": "1.2.3"},
     ],
 )

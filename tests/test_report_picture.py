@@ -164,6 +164,32 @@ def test_a_flagged_film_is_colored_where_the_map_is_strong_and_there_alone() -> 
     assert "Not a lesion outline." in " ".join(text for text, _ in drawn.canvas.written)
 
 
+def colored(outcome: Prediction, opacity: float = ALPHA) -> np.ndarray:
+    """How far from gray the heat map's film is, by pixel, above the names of the films."""
+    context = context_of(outcome)
+    worded = replace(context, options=replace(context.options, map_opacity=opacity))
+    drawn = picture._sheet(worded, worded.study.images[0], chest(512, 512))
+    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60, drawn.width // 2 + 10 :].astype(int)
+    return np.ptp(films, axis=2)
+
+
+@pytest.mark.parametrize("outcome", [TURNED_URGENT, INVERTED, replace(ALL_WARNINGS, heat_map=heat_map(1.0))])
+def test_a_film_that_the_model_was_not_made_for_has_no_map_and_says_so(outcome: Prediction) -> None:
+    assert colored(outcome).max() == 0
+    shown = written(outcome)
+    assert "No heat map: the model was not made for such pictures." in " ".join(shown.split())
+    assert "where the model looked" not in shown and "no region stands out" not in shown
+
+
+def test_the_opacity_of_the_map_is_a_setting_and_what_is_shown_at_all_is_none() -> None:
+    faint, usual, strong = (colored(URGENT, opacity) for opacity in (0.3, ALPHA, 0.8))
+    assert faint.sum() < usual.sum() < strong.sum()
+    assert faint.max() < usual.max() < strong.max()
+    for opacity in (0.3, 0.8):  # too weak at any opacity, for the scale is no setting
+        assert colored(replace(URGENT, heat_map=heat_map(0.33)), opacity).max() == 0
+        assert colored(replace(URGENT, heat_map=heat_map(0.4)), opacity).max() > 0
+
+
 def test_the_map_covers_the_whole_film_and_is_not_scaled_to_its_own_maximum() -> None:
     gray = np.full((70, 70), 128, np.uint8)
     assert overlay(gray, np.full((7, 7), FLOOR, np.float32))[1] == 0

@@ -5,14 +5,17 @@ import io
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
+import structlog
 from PIL import Image
 
+from node import trial
 from node.bundle import load
 from node.config import Model, Settings
 from node.pixels import model_input, read_dicom
@@ -116,11 +119,47 @@ def test_a_form_that_is_none_is_refused(browser: httpx.Client, kind: str, body: 
     assert browser.get("/test").status_code == 200
 
 
-def test_a_file_that_takes_too_long_is_given_up(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tester, "LONGEST_S", 0.05)
+@pytest.fixture
+def looked_at_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have files looked at by a shell script in place of the trial."""
+
+    def put(script: str) -> None:
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(tester, "sys", SimpleNamespace(executable=str(path)))
+
+    return put
+
+
+@pytest.mark.parametrize("script", ["printf +; exec sleep 60", "printf +; kill -SEGV $$", "printf +; exec yes"])
+def test_a_file_that_takes_too_long_or_brings_its_process_down_is_given_up(
+    browser: httpx.Client, looked_at_by: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    looked_at_by(script)
+    monkeypatch.setattr(tester, "LONGEST_S", 1.0)
     answer = drop(browser, FILM)
     assert answer.status_code == 200
     assert "Most likely not read" in answer.text
+
+
+def test_a_fault_of_the_node_s_own_is_told_as_one(browser: httpx.Client, looked_at_by: Callable[[str], None]) -> None:
+    looked_at_by("printf +; exit 1")
+    with structlog.testing.capture_logs() as lines:
+        answer = drop(browser, FILM)
+    assert answer.status_code == 500
+    assert "a fault of the node" in answer.text
+    assert [line["code"] for line in lines if line["event"] == "trial.failed"] == [1]
+
+
+def test_a_machine_that_is_too_busy_is_not_held_against_the_file(
+    browser: httpx.Client, looked_at_by: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at_by("exec sleep 60")
+    monkeypatch.setattr(tester, "READY_WITHIN_S", 0.2)
+    answer = drop(browser, FILM)
+    assert answer.status_code == 503
+    assert "too busy" in answer.text
 
 
 def test_one_file_is_tested_at_a_time(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +184,9 @@ def test_one_file_is_tested_at_a_time(browser: httpx.Client, monkeypatch: pytest
 def test_an_upload_without_end_is_cut_off_and_the_tester_free_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "LIFE_S", 1.0)
     with served(settings) as browser:
         log_in(browser)
+        monkeypatch.setattr(connection, "LIFE_S", 1.0)
         cookie = f"cxr-node-session={browser.cookies['cxr-node-session']}"
         with socket.create_connection((browser.base_url.host, browser.base_url.port), 30) as slow:
             head = f"POST /test HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 1000000\r\n"
@@ -163,6 +202,10 @@ def test_a_model_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         answer = drop(browser, FILM)
     assert answer.status_code == 503
     assert "The model cannot be used" in answer.text
+
+
+def test_both_processes_know_the_same_word_for_being_ready() -> None:
+    assert trial.READY.encode() == tester.READY
 
 
 @pytest.mark.parametrize(

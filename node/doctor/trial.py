@@ -112,6 +112,7 @@ def _options(settings: Settings) -> ReportOptions:
         heat_map=report.heat_map,
         not_analysed=report.not_analysed,
         language=report.language,
+        map_opacity=report.map_opacity,
         extra=report.extra,
         config_digest=settings.digest(),
     )

@@ -45,7 +45,7 @@ class FaultWatch:
         self._gone_since_s: dict[str, float] = {}
         self._pids: dict[str, int] = {}
         self._message_s = -math.inf
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # not there, or spoiled by a foreign hand
             kept = read_json(self._file)
             self._told, self._parked = kept["told"], kept["parked"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -153,12 +154,13 @@ class Round:
             if notice.attempts and notice.age_s > TOO_OLD_S:
                 self._drop(notice, "it is too old")
             elif not self._is_sent(notice):
-                return min(FIRST_PAUSE_S * 2.0 ** (self._failures - 1), LONGEST_PAUSE_S)
+                return min(FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
         return LOOK_EVERY_S
 
     def _is_sent(self, notice: Notice) -> bool:
         # Before it is tried: whatever a message does to this process, the others are tried before it comes again.
-        self._box.put(replace(notice, attempts=notice.attempts + 1))
+        with contextlib.suppress(OSError):  # a full disk is a reason to tell somebody, not to keep silent
+            self._box.put(replace(notice, attempts=notice.attempts + 1))
         try:
             self._way.send(notice.message)
         except (NotSent, ConfigError) as error:

@@ -11,4 +11,14 @@ from node.report.compose import Writer, compose
 from node.report.rehearsal import rehearse
 from node.report.source import EXTRAS, Encoded, Profile, ReportOptions, ResultObject, StudySource
 
-__all__ = ["EXTRAS", "Encoded", "Profile", "ReportOptions", "ResultObject", "StudySource", "Writer", "compose", "rehearse"]
+__all__ = [
+    "EXTRAS",
+    "Encoded",
+    "Profile",
+    "ReportOptions",
+    "ResultObject",
+    "StudySource",
+    "Writer",
+    "compose",
+    "rehearse",
+]

@@ -68,7 +68,13 @@ class Context:
         # The whole study, not one film: a picture says "image 1 of 2", which a late image makes another picture.
         films = sorted(film.sop_instance_uid for film in self.study.films)
         options = self.options
-        looks = (options.ae_title, options.device, options.language, options.config_digest)
+        looks = (
+            options.ae_title,
+            options.device,
+            options.language,
+            options.config_digest,
+            str(options.map_opacity),
+        )
         # A study that was forgotten and comes again is read anew, perhaps with other content; the times differ anyway.
         reading = self.study.reading
         return (*films, reading.model.weights_sha256, reading.times.started.isoformat(), __version__, *looks)

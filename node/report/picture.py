@@ -21,6 +21,7 @@ from node.report import answer, warned
 from node.report.canvas import Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
 from node.report.header import Context
+from node.report.source import ALPHA
 from node.report.words import Words, cut_off_percent, moment, percent, words
 from node.study import FloatArray, Prediction, Triage
 
@@ -37,8 +38,9 @@ DESIGN_WIDTH = 2054
 LARGEST_UNIT = 1.5
 
 # Below FLOOR a share of the logit is noise; see "absolute scale" in the model card.
-FLOOR, ALPHA, EXPONENT = 0.25, 0.55, 0.8
-VISIBLE_ALPHA = 0.1
+FLOOR, EXPONENT = 0.25, 0.8
+# What is weaker than this part of the greatest opacity is not seen, so nothing is colored, and the caption says so.
+VISIBLE = 0.1 / 0.55
 
 BACKGROUND: Color = (16, 18, 22)
 FOREGROUND: Color = (236, 238, 240)
@@ -108,7 +110,7 @@ def draw(context: Context, film: Film, plane: FloatArray) -> RGB:
     return np.asarray(_sheet(context, film, plane).canvas.image)
 
 
-def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
+def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB, float]:
     """Lay a heat map over a film.
 
     Parameters
@@ -116,12 +118,14 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
     gray : ndarray, (rows, columns) uint8
     heat_map : ndarray, (rows, columns) float32 in [0, 1]
         Coarse, on the absolute scale; it covers the whole film.
+    alpha : float
+        Opacity where the map is 1.
 
     Returns
     -------
     rgb : ndarray, (rows, columns, 3) uint8
     strongest : float
-        Greatest opacity of the map anywhere, in [0, ALPHA].
+        Greatest opacity of the map anywhere, in [0, `alpha`].
 
     Notes
     -----
@@ -137,7 +141,7 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
         return rgb, 0.0
     shares = shares.reshape(-1)[strong]
     bgr = cv2.applyColorMap((shares * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).reshape(-1, 3)
-    opacity = ALPHA * np.clip((shares - FLOOR) / (1 - FLOOR), 0, 1)[:, None] ** EXPONENT
+    opacity = alpha * np.clip((shares - FLOOR) / (1 - FLOOR), 0, 1)[:, None] ** EXPONENT
     mixed = gray.reshape(-1, 1)[strong] * (1 - opacity) + bgr[:, ::-1] * opacity
     rgb.reshape(-1, 3)[strong] = np.round(mixed)
     return rgb, float(opacity.max())
@@ -146,8 +150,10 @@ def overlay(gray: RGB, heat_map: FloatArray) -> tuple[RGB, float]:
 def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
     assert film.prediction is not None
     gray = shown(plane)
-    colored, strongest = overlay(gray, film.prediction.heat_map)
-    stands_out = strongest >= VISIBLE_ALPHA
+    alpha = context.options.map_opacity
+    colored, strongest = overlay(gray, film.prediction.heat_map, alpha)
+    # Of a picture that the model was not made for, its map holds no more than its percentages.
+    stands_out = film.prediction.reliable and strongest >= alpha * VISIBLE
     area = max(gray.shape[0], FILM_AREA_LOWEST)
     width = max(2 * gray.shape[1] + GAP, STRIP_NARROWEST)
     unit = min(max(width / DESIGN_WIDTH, 1), LARGEST_UNIT)
@@ -256,10 +262,18 @@ def _notes(sheet: _Sheet, left: int, right: int) -> None:
     """Write the legend of the map, what it is and is not, and where the numbers come from."""
     canvas, phrases, px, at = sheet.canvas, sheet.words.picture, sheet.px, sheet.at
     ramp = np.tile(np.linspace(0, 1, right - left, dtype=np.float32), (px(20), 1))
-    canvas.image.paste(Image.fromarray(overlay(np.full(ramp.shape, 128, np.uint8), ramp)[0]), (left, at(24)))
+    colors, _ = overlay(np.full(ramp.shape, 128, np.uint8), ramp, sheet.context.options.map_opacity)
+    canvas.image.paste(Image.fromarray(colors), (left, at(24)))
     for x, name, anchor in ((left, "low", "la"), ((left + right) / 2, "attention", "ma"), (right, "high", "ra")):
         canvas.write(x, at(49), phrases[name], px(22), MUTED, anchor=anchor)
     canvas.flow((left, at(96), right, sheet.bottom), _paragraphs(sheet), px(25))
+
+
+def _caption(sheet: _Sheet) -> str:
+    """Return the key of what is said of the map."""
+    if not sheet.prediction.reliable:
+        return "caption_unfit"
+    return "caption" if sheet.stands_out else "caption_empty"
 
 
 def _paragraphs(sheet: _Sheet) -> list[tuple[str, Color, bool]]:
@@ -267,7 +281,7 @@ def _paragraphs(sheet: _Sheet) -> list[tuple[str, Color, bool]]:
     condition = sheet.words.conditions[sheet.prediction.map_label]
     weights = phrases["weights"].format(digest=answer.digest(sheet.context))
     return [
-        (phrases["caption" if sheet.stands_out else "caption_empty"].format(condition=condition), FOREGROUND, False),
+        (phrases[_caption(sheet)].format(condition=condition), FOREGROUND, False),
         (answer.image_title(sheet.context, sheet.film), MUTED, False),
         (f"{reading.model.name} {reading.model.version}", MUTED, False),
         (f"{weights}, {moment(reading.times.started)}", MUTED, False),

@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from node.product import uid
 from node.study import FloatArray, StudyReading
 
+# In a film, bright lung markings stay visible through it, and its colors are told apart.
+ALPHA = 0.55
 Profile = Literal["viewer", "air"]
 Extra = Literal["box", "key_object", "pdf"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
@@ -58,6 +60,8 @@ class ReportOptions:
         One of the files in ``languages``.
     config_digest : str
         Digest of the settings that shape a result; a change gives new UIDs.
+    map_opacity : float
+        Opacity of the heat map where it is strongest, in (0, 1]. Its scale is absolute and no option.
     extra : tuple of "box", "key_object" or "pdf"
         What is sent besides, where there is something to say in it.
     """
@@ -68,6 +72,7 @@ class ReportOptions:
     not_analysed: bool = True
     language: str = "en"
     config_digest: str = ""
+    map_opacity: float = ALPHA
     extra: tuple[Extra, ...] = ()
 
     @property

@@ -32,8 +32,10 @@ from node.web.access import Access
 from node.web.answers import Pages, policy
 from node.web.forms import FILE_BYTES, upload
 
-# A connection ends after a minute, and the file has to come in that, too.
-LONGEST_S = 25.0
+# A connection ends after a minute, and the file has to come in that, too: for the process to be ready, and for the file.
+READY_WITHIN_S, LONGEST_S = 30.0, 20.0
+# As `node.trial` says it, which is not imported here: it brings the words of the reports along, 100 MB of them.
+READY = b"+"
 # More than that says nobody: the model's input has 50 kB.
 ANSWER_BYTES = 4 << 20
 _LATE = {
@@ -148,18 +150,26 @@ def _tried(descriptor: int, rules: str) -> dict[str, Any]:
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    overdue = threading.Timer(LONGEST_S, process.kill)
-    overdue.start()
     with process:
-        assert process.stdout is not None
-        answer = process.stdout.read(ANSWER_BYTES + 1)
-        if len(answer) > ANSWER_BYTES:
-            process.kill()
-    overdue.cancel()
+        is_ready = _read(process, READY_WITHIN_S, 1) == READY
+        answer = _read(process, LONGEST_S, ANSWER_BYTES + 1) if is_ready else b""
+        process.kill()
     if process.returncode > 0:  # neither late nor brought down
         log.alarm("trial.failed", code=process.returncode)
         raise HTTPException(500, "Testing this file failed by a fault of the node; please report it.")
+    if not is_ready:
+        raise HTTPException(503, "This machine is too busy just now. Try again in a minute.")
     return _checked(answer) or _LATE
+
+
+def _read(process: subprocess.Popen[bytes], within_s: float, count: int) -> bytes:
+    """Return what a process says, up to so many bytes; it is killed where it does not come to an end of that in time."""
+    assert process.stdout is not None
+    overdue = threading.Timer(within_s, process.kill)
+    overdue.start()
+    said = process.stdout.read(count)
+    overdue.cancel()
+    return said
 
 
 def _checked(answer: bytes) -> dict[str, Any] | None:

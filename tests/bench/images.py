@@ -48,10 +48,6 @@ class Kind:
     transfer_syntax_uid: str
     data_set: bytes
 
-    @property
-    def size_mb(self) -> float:
-        return len(self.data_set) / 1e6
-
     def new(self, study_instance_uid: str | None = None) -> Image:
         """Return a new image, of a new study unless one is named."""
         study, uid = study_instance_uid or new_uid(), new_uid()

@@ -27,12 +27,7 @@ from tests.peers import HOST
 from tests.running import BUNDLE
 
 _SIDE = 1024
-_DEVICE = {
-    "manufacturer": "Everything in the handler",
-    "manufacturer_model_name": "Comparison",
-    "software_versions": "1",
-    "device_serial_number": "1",
-}
+_MANUFACTURER = "Everything in the handler"
 
 
 class Pipeline:
@@ -42,7 +37,6 @@ class Pipeline:
         self._ae_title = ae_title
         self._bundle = bundles.load(BUNDLE)
         self._model = KerasModel(self._bundle)
-        self._names = [label.name for label in self._bundle.manifest.labels]
         self._codes = [label.code for label in self._bundle.manifest.labels]
         self._pacs_port = pacs_port
         spec = self._bundle.manifest.preprocessing
@@ -93,7 +87,7 @@ class Pipeline:
             series_number=900,
             sop_instance_uid=generate_uid(),
             instance_number=1,
-            manufacturer=_DEVICE["manufacturer"],
+            manufacturer=_MANUFACTURER,
             is_complete=True,
         )
 
@@ -131,7 +125,7 @@ def _picture(dataset: Dataset, plane: Any, heat: Any) -> Dataset:
         sop_instance_uid=generate_uid(),
         series_number=901,
         instance_number=1,
-        manufacturer=_DEVICE["manufacturer"],
+        manufacturer=_MANUFACTURER,
         patient_orientation=("L", "F"),
     )
 

@@ -88,7 +88,8 @@ def receivers(folder: Path) -> Iterator[list[Subject]]:
 
 def _node(running: ExitStack, folder: Path) -> Subject:
     # Studies settle while they are measured: that is the receiver's work, too.
-    node = NodeReceiver(folder / "node", settings={"study": {"settle_s": 0.02}})
+    # A study is whole when its association ends, however long the machine makes it wait for its next image.
+    node = NodeReceiver(folder / "node", settings={"study": {"settle_s": 0.02, "quiet_s": 60.0}})
     running.enter_context(node)
     studies = node.folder / "spool" / "studies"
 

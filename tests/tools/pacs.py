@@ -53,14 +53,22 @@ def _run(folder: Path, ports: Ports) -> None:
     started = time.monotonic()
     _say("Starting Orthanc, the node, and nginx with OHIF ...")
     with Hospital(folder, ports) as hospital:
-        _say("Storing the sample studies in Orthanc, which forwards them to the node ...")
-        hospital.load_samples()
-        for sample in studies():
-            hospital.node.wait_until_delivered(study_uid(sample.files[0]), within_s=ANSWERED_WITHIN_S)
-            _say(f"  {sample.name} is answered")
+        try:
+            _answer_the_samples(hospital)
+        except BaseException:
+            _say(f"It did not come to the answers. What the node said last:\n{hospital.node.log.read_text()[-2000:]}")
+            raise
         _say(_where_to_click(ports, time.monotonic() - started))
         while True:
             signal.pause()
+
+
+def _answer_the_samples(hospital: Hospital) -> None:
+    _say("Storing the sample studies in Orthanc, which forwards them to the node ...")
+    hospital.load_samples()
+    for sample in studies():
+        hospital.node.wait_until_delivered(study_uid(sample.files[0]), within_s=ANSWERED_WITHIN_S)
+        _say(f"  {sample.name} is answered")
 
 
 def _where_to_click(ports: Ports, seconds: float) -> str:
