@@ -8,7 +8,10 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PRCTL = _LIBC.prctl
+_M_ARENA_MAX = -8  # malloc.h
+_ARENAS = 2
 _MIB = 1 << 20
 _OPEN_FILES = 32
 
@@ -34,6 +37,16 @@ def limit_address_space(more_mb: int) -> None:
 def limit_data(more_mb: int) -> None:
     """As `limit_address_space`, of writable private memory alone: drivers reserve address space that they never use."""
     _lower(resource.RLIMIT_DATA, _has_bytes("VmData") + more_mb * _MIB)
+
+
+def share_memory_among_threads() -> None:
+    """Give the threads of this process two heaps, where they would take one each; before there are any.
+
+    What a thread has let go stays in its heap. With one for each of twenty threads, memory grew in steps of 16 MB for as
+    long as films of other sizes, and other threads, came along. Without the C library of GNU nothing is done.
+    """
+    if hasattr(_LIBC, "mallopt"):
+        _LIBC.mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _lower(kind: int, limit: int) -> None:

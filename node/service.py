@@ -160,7 +160,9 @@ def _receive(settings: Settings, announce: _Announce) -> None:
 def _work(settings: Settings, announce: _Announce) -> None:
     # Before numpy is there: a second thread of its linear algebra waits by turning round, 70 ms of CPU a study.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from node import watch
+    from node import confine, watch
+
+    confine.share_memory_among_threads()
     from node.bundle import load
     from node.darkroom import Darkroom
     from node.site_thresholds import in_force
