@@ -49,7 +49,9 @@ def latest_studies(
     return sorted(found, key=lambda study: str(study["received"]), reverse=True)
 
 
-def one_study(spool: Spool, settings: Settings, tasks: Mapping[str, Sequence[Task]], working: bool, key: str) -> Form | None:
+def one_study(
+    spool: Spool, settings: Settings, tasks: Mapping[str, Sequence[Task]], working: bool, key: str
+) -> Form | None:
     """Describe one study as `latest_studies` does; None where it is not held, or nothing of it is to be read."""
     view = _View.of(spool, settings, tasks, working)
     with contextlib.suppress(FileNotFoundError):
@@ -79,7 +81,9 @@ class _View:
         """Look at the agenda."""
         # The queue reads one study at a time, in the order in which the tasks were noted.
         reading = ((t.study_key, t.generation) for t in tasks["open"] if t.verb == "read")
-        parked, unreleased = ({(t.study_key, t.generation): t for t in tasks[state]} for state in ("parked", "unreleased"))
+        parked, unreleased = (
+            {(t.study_key, t.generation): t for t in tasks[state]} for state in ("parked", "unreleased")
+        )
         return cls(spool, settings, parked, set(unreleased), next(reading, None) if working else None)
 
     def of_key(self, key: str) -> Form | None:

@@ -331,7 +331,9 @@ def test_the_status_pages_port_held_by_another_is_named(tmp_path: Path) -> None:
 
 
 def test_a_node_open_to_others_is_told_of_firewall_callers_and_page() -> None:
-    open_to_all = settings(pacs(104), listen=Listen(host="0.0.0.0"), web=Web(host="0.0.0.0", port=free_port(), open=True))
+    open_to_all = settings(
+        pacs(104), listen=Listen(host="0.0.0.0"), web=Web(host="0.0.0.0", port=free_port(), open=True)
+    )
     noted = [*here.configuration(open_to_all), *here.web(open_to_all)]
     mends = " ".join(each.mend for each in noted if each.state is State.NOTE)
     for words in ("firewall-cmd", "ufw allow", "listen.callers", "web.host"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import CTImageStorage
 
 from node import codes
@@ -91,7 +92,12 @@ SPOILED: list[tuple[str, str, Callable[[Dataset], Any]]] = [
     ("picture", "taken for an original", lambda d: setattr(d, "BurnedInAnnotation", "NO")),
     ("picture", "taken for an original", lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY"])),
     ("picture", "somebody could measure", lambda d: setattr(d, "PixelSpacing", [1, 1])),
-    ("picture", "length that rows and columns ask for", lambda d: setattr(d, "Rows", d.Rows + 1)),
+    ("picture", "size that rows and columns say", lambda d: setattr(d, "Rows", d.Rows + 1)),
+    (
+        "picture",
+        "not whole",
+        lambda d: setattr(d, "PixelData", encapsulate([next(generate_frames(d.PixelData, number_of_frames=1))[:-40]])),
+    ),
     ("picture", "PatientID differs", lambda d: setattr(d, "PatientID", "P-003")),
 ]
 
@@ -132,7 +138,7 @@ def test_a_basic_text_report_with_numbers_is_not_sent(results: dict[str, ResultO
 
 
 def test_a_wrong_transfer_syntax_is_not_announced(results: dict[str, ResultObject]) -> None:
-    wrong = replace(results["picture"].encodings[0], transfer_syntax_uid="1.2.840.10008.1.2.4.50")
+    wrong = replace(results["picture"].encodings[0], transfer_syntax_uid="1.2.840.10008.1.2.1")
     with pytest.raises(ReportError, match="transfer syntax"):
         check(ResultObject("picture", (wrong,)), IDENTITY, "viewer")
 

@@ -186,8 +186,8 @@ def test_the_opacity_of_the_map_is_a_setting_and_what_is_shown_at_all_is_none() 
     assert faint.sum() < usual.sum() < strong.sum()
     assert faint.max() < usual.max() < strong.max()
     for opacity in (0.3, 0.8):  # too weak at any opacity, for the scale is no setting
-        assert colored(replace(URGENT, heat_map=heat_map(0.33)), opacity).max() == 0
-        assert colored(replace(URGENT, heat_map=heat_map(0.4)), opacity).max() > 0
+        assert colored(replace(URGENT, heat_map=heat_map(0.3)), opacity).max() == 0
+        assert colored(replace(URGENT, heat_map=heat_map(0.45)), opacity).max() > 0
 
 
 def test_the_map_covers_the_whole_film_and_is_not_scaled_to_its_own_maximum() -> None:

@@ -131,9 +131,9 @@ def test_a_study_says_what_was_read_what_was_not_and_when(settings: Settings, fi
     moments = [study[name] for name in ("received", "settled", "started", "done")]
     assert moments == sorted(moments)
     assert study["deliveries"]["teaching"]["at"] > study["done"]
-    assert list(progress(study)) == ["settled", "started", "read", "composed"]
+    assert images(study) == "2 of 5 read; 2 not frontal; 1 secondary"
     assert answer(study) == "URGENT: Tuberculosis"
-    assert list(progress(study)) == ["settled", "started", "read"]
+    assert list(progress(study)) == ["settled", "started", "read", "composed"]
     assert [words.split(" +")[0] for words in results(study).values()] == ["delivered", "delivered"]
 
 

@@ -1,5 +1,6 @@
 """Who gets in at the status page, and who does not."""
 
+import contextlib
 import http.client
 import re
 from collections.abc import Iterator
@@ -184,8 +185,11 @@ def test_the_page_is_known_by_addresses_and_as_localhost(browser: httpx.Client, 
 
 
 def test_headers_without_end_are_refused(browser: httpx.Client) -> None:
-    answer = browser.get("/", headers={"x-long": "x" * 1_000_000})
-    assert answer.status_code == 400
+    status = 0
+    with contextlib.suppress(httpx.NetworkError):  # the answer may be lost with the connection
+        status = browser.get("/", headers={"x-long": "x" * 1_000_000}).status_code
+    assert status in (0, 400)
+    assert browser.get("/").status_code == 200
 
 
 def test_a_form_larger_than_any_is_refused(browser: httpx.Client) -> None:

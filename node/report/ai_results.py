@@ -127,7 +127,7 @@ def _measurement_group(context: Context, film: Film, finding: Finding, picture: 
         ],
         source_images=[SourceImageForMeasurementGroup(film.sop_class_uid, film.sop_instance_uid)],
     )[0]
-    if picture is not None and finding.label == film.prediction.map_label:
+    if picture is not None and film.prediction.reliable and finding.label == film.prediction.map_label:
         shown = image(codes.GRAD_CAM, picture.sop_class_uid, picture.sop_instance_uid, CONTAINS)
         group.ContentSequence.append(shown)
     group.ContinuityOfContent = "SEPARATE"

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+from PIL import Image
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     BasicTextSRStorage,
     EncapsulatedPDFStorage,
-    ExplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
     SecondaryCaptureImageStorage,
 )
@@ -124,10 +125,11 @@ def _picture(dataset: Dataset) -> Iterator[str]:
         yield "it could be taken for an original image"
     if any(keyword in dataset for keyword in ("PixelSpacing", "ImagerPixelSpacing", "FrameOfReferenceUID")):
         yield "somebody could measure in it"
-    expected = (whole(dataset, "Rows") or 0) * (whole(dataset, "Columns") or 0) * 3
-    is_native = dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    if is_native and len(dataset.PixelData) != expected + expected % 2:
-        yield "its pixel data have not the length that rows and columns ask for"
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+        yield "its pixel data are not whole"
+    if Image.open(BytesIO(stream)).size != (whole(dataset, "Columns"), whole(dataset, "Rows")):
+        yield "its pixel data have not the size that rows and columns say"
 
 
 def _encapsulated(dataset: Dataset) -> Iterator[str]:

@@ -214,7 +214,9 @@ def _font(text: str, bold: bool) -> str:
 def _fonts_for(text: str) -> tuple[str, str] | None:
     for typeface in typefaces():
         fonts = _registered(typeface)
-        if fonts and all(ord(letter) in pdfmetrics.getFont(fonts[0]).face.charToGlyph for letter in text):
+        if fonts and all(
+            ord(letter) in pdfmetrics.getFont(fonts[0]).face.charToGlyph for letter in text if letter != "\n"
+        ):
             return fonts
     return None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.measured import Amount, Figures, Measured
+from tests.bench.processes import Meter
 from tests.running import REPOSITORY
 
 PART = "backlog"
@@ -27,15 +27,17 @@ def measure(folder: Path, amount: Amount) -> Iterator[Measured]:
 
 def _costs(studies: int) -> Iterator[tuple[str, str, float]]:
     command = [sys.executable, "-m", "tests.soak.backlog", "--one", str(studies)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+    # Not by the system's own account of the most memory: that of a new process begins with what its parent had.
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process,
+        Meter(process.pid) as meter,
+    ):
         assert process.stdout is not None
         said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, process.returncode
     for what, cost in json.loads(said.splitlines()[-1]).items():
         yield what, COST, cost
-    yield THE_PROCESS, MEMORY, usage.ru_maxrss / 1024
+    yield THE_PROCESS, MEMORY, meter.peak_mb
 
 
 def growth_of_a_study(figures: Figures) -> float | None:

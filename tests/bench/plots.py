@@ -33,7 +33,7 @@ def draw(figures: Figures, quantity: str, title: str, path: Path) -> None:
     cases = [case for case in figures.cases() if len(_measured(figures, case, quantity)) > 1]
     if not cases:
         return
-    across = min(PANELS_A_ROW, len(cases))
+    across = 2 if len(cases) == 4 else min(PANELS_A_ROW, len(cases))
     down = -(-len(cases) // across)
     most = max(len(_measured(figures, case, quantity)) for case in cases)
     size = (4.2 * across, (0.55 + 0.34 * most) * down + 0.5)
