@@ -86,10 +86,16 @@ class Agenda:
         """
         write_json(self._folder / "todo" / task.name, asdict(task), lasts=False)
 
-    def claimed(self, task: Task) -> None:
-        """Note that the worker has taken the task."""
+    def claimed(self, task: Task) -> bool:
+        """Note that the worker has taken the task; False where it is not to be done any more."""
         with contextlib.suppress(FileNotFoundError):
             (self._folder / "todo" / task.name).rename(self._folder / "open" / task.name)
+            return True
+        return False
+
+    def is_open(self, task: Task) -> bool:
+        """Tell whether the worker has taken the task and not finished it."""
+        return (self._folder / "open" / task.name).exists()
 
     def finished(self, task: Task) -> None:
         """Note that nothing is left to do of the task."""

@@ -282,7 +282,7 @@ def backoff_s(attempt: int, key: str = "") -> float:
         Attempts made so far, from 1.
     key : str
         What is being delivered. It spreads many deliveries that failed together, and always in the same way, so that a
-        replayed workflow waits as it did before.
+        repeated attempt waits as it did before.
 
     Returns
     -------

@@ -79,7 +79,7 @@ class _View:
     @classmethod
     def of(cls, spool: Spool, settings: Settings, tasks: Mapping[str, Sequence[Task]], working: bool) -> _View:
         """Look at the agenda."""
-        # The queue reads one study at a time, in the order in which the tasks were noted.
+        # One study is read at a time, in the order in which the tasks were noted.
         reading = ((t.study_key, t.generation) for t in tasks["open"] if t.verb == "read")
         parked, unreleased = (
             {(t.study_key, t.generation): t for t in tasks[state]} for state in ("parked", "unreleased")

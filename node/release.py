@@ -4,7 +4,7 @@ The worker decides as it comes to post the results of a generation (`is_to_be_se
 like any other, in a folder of its own; to release it is to move that one file to the tasks that are to be done, and to
 withhold it, to move it into the study. A rename succeeds for one of those who try, so results are released once, or
 withheld, and a kill falls before it or behind. `release` and `withhold` are for any process: they need neither the model
-nor the queue.
+nor the lanes.
 """
 
 from __future__ import annotations

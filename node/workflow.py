@@ -95,14 +95,16 @@ class Desk:
 
     def _hand_out(self) -> None:
         for task in self._agenda.tasks("todo"):
-            self._agenda.claimed(task)
-            self._put(task)
+            if self._agenda.claimed(task):
+                self._put(task)
 
     def reconcile(self) -> None:
         """Hand out whatever the spool knows of and no lane has: at the start all of it, later what a fault let fall."""
         self._hand_out()
         for task in self._agenda.tasks("open"):
-            self._put(task)
+            # In this order: a task is finished before its lane lets go of it.
+            if not self._lane(task).has(task) and self._agenda.is_open(task):
+                self._put(task)
         for name in self._journey.destinations:
             for entry in self._journey.spool.outbox.open_deliveries(name):
                 if entry["next"] is not None:

@@ -344,4 +344,5 @@ def test_the_node_reads_and_delivers_without_rights_on_a_read_only_file_system(t
             node.wait_until_delivered(film.StudyInstanceUID)
         assert len(pacs.received) == 2
         assert {path.stat().st_uid for path in folder.rglob("*")} - {0} == {65534}
-        assert (folder / "audit.log").read_text("utf-8").count("110104") == 2
+        # The film that came, and the results that went: the report by itself where it was ahead of its picture.
+        assert (folder / "audit.log").read_text("utf-8").count("110104") in (2, 3)

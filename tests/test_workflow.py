@@ -305,6 +305,24 @@ def test_work_that_no_lane_has_is_found_in_the_spool(start: Start) -> None:
     wait_until(lambda: "read - 1" in journey.seen and "deliver near 4" in journey.seen)
 
 
+def test_a_task_that_is_done_while_tasks_are_listed_is_not_done_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, journey = start()
+    tasks = desk._agenda.tasks
+
+    def tasks_of_before(state: str) -> list[Task]:
+        return [*tasks(state), READ]  # as it was listed, a moment ago
+
+    journey.spool.agenda.note(READ)
+    wait_until(lambda: len(journey.seen) == 4 and idle(journey))
+    with monkeypatch.context() as patch:
+        patch.setattr(desk._agenda, "tasks", tasks_of_before)
+        desk.reconcile()
+    time.sleep(0.2)
+    assert len(journey.seen) == 4
+
+
 def test_a_study_at_which_the_worker_died_twice_is_parked(start: Start) -> None:
     _, journey = start()
     supervisor = workflow.supervisor()
