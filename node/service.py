@@ -91,7 +91,7 @@ def run_role(settings: Settings, role: str, pulse: Any = None) -> None:
     _pulse = pulse
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)  # not the supervisor's own handlers, which a fork brings along
-    os.umask(0o077)  # SQLite makes its files by it
+    os.umask(0o077)  # what a library writes is for this user alone, too
     try:
         with contextlib.ExitStack() as fate:
             fate.push(_failed)

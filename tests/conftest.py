@@ -28,6 +28,15 @@ def node(tmp_path: Path, quick_to_stop: None, all_threads_end: None) -> Iterator
 
 
 @pytest.fixture(autouse=True)
+def umask_as_it_was() -> Iterator[None]:
+    """Undo what a role that is run in this process does to it."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     """Undo what a test does to the log's settings, for the stream it logs to is closed with it, and hold no line against it."""
     before = structlog.get_config()

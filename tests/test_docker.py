@@ -281,6 +281,7 @@ def test_the_image_of_the_viewer_holds_what_its_settings_serve() -> None:
 # takes no write but to the spool. Folders that only root may enter are replaced by ones that lead to Python and the source.
 CONFINED = """
 set -eu
+umask 022
 work=$1 mnt=/mnt; shift
 mount --make-rprivate /
 mount --bind "$work" "$work"
