@@ -77,7 +77,7 @@ def test_results_that_the_disk_does_not_take_leave_nothing(spool, settled, monke
     def fill_up(descriptor):
         nonlocal left
         left -= stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return fsync(descriptor) if left else no_space()
+        return fsync(descriptor) if left > 0 else no_space()
 
     before = files(spool.folder)
     monkeypatch.setattr(os, "fsync", fill_up)
