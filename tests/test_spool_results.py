@@ -1,7 +1,9 @@
 """What was read and made of a study is kept as one; parked work comes back."""
 
+import itertools
 import os
 import stat
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,12 +74,13 @@ def test_results_never_change(spool, settled):
 
 @pytest.mark.parametrize("file", range(1, 1 + len(RESULTS)))
 def test_results_that_the_disk_does_not_take_leave_nothing(spool, settled, monkeypatch, file):
-    left, fsync = file, os.fsync
+    files_synced, fsync = itertools.count(1), os.fsync
+    full = threading.Event()
 
-    def fill_up(descriptor):
-        nonlocal left
-        left -= stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return fsync(descriptor) if left > 0 else no_space()
+    def fill_up(descriptor):  # from several threads
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and next(files_synced) >= file:
+            full.set()
+        return no_space() if full.is_set() else fsync(descriptor)
 
     before = files(spool.folder)
     monkeypatch.setattr(os, "fsync", fill_up)
