@@ -184,10 +184,8 @@ class Journey:
             raise Parked(
                 "the node is in shadow mode since, and sends nothing. When it is not any more, run cxr-node retry."
             )
-        scu = self.destinations[task.destination]
-        is_whole = self.spool.has_results(
-            task.study_key, task.generation
-        )  # before they are listed: more may come meanwhile
+        # Before they are listed: more may come meanwhile.
+        is_whole = self.spool.has_results(task.study_key, task.generation)
         results = self.spool.results(task.study_key, task.generation, destination.profile)
         if not results:
             raise Parked(
@@ -195,10 +193,25 @@ class Journey:
                 "was given since. Give it back the profile it had, then run cxr-node retry."
             )
         before = [(sop_class_uid, uid) for sop_class_uid, uid in entry.get("sent", ())]
+        stored = before + self._store(task, results[len(before) :])
+        with log.Outlived("audit.failed", destination=task.destination):  # what is stored is not parked for its record
+            study = audit.study_of(task.study_key, results[0][0])
+            audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored[len(before) :]))
+        if not is_whole:
+            return self._await_the_rest(task, entry, stored)
+        entry.pop("sent", None)
+        entry.update(stored=stored, stored_at=_now(), error=None)
+        if destination.commitment:
+            return self._ask_for_commitment(task, entry)
+        self._close(task, entry)
+        return None
+
+    def _store(self, task: Task, results: list[list[Path]]) -> list[tuple[str, str]]:
+        """Store results, and return the (SOP class UID, SOP instance UID) of each that was taken; an extra may be refused."""
         stored = []
-        for alternatives in results[len(before) :]:
+        for alternatives in results:
             try:
-                done = scu.store(alternatives)
+                done = self.destinations[task.destination].store(alternatives)
             except Parked as refused:
                 if (kind := kind_of(alternatives)) not in EXTRAS:
                     raise
@@ -208,23 +221,16 @@ class Journey:
                 continue
             stored.append((done.sop_class_uid, done.sop_instance_uid))
             log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
-        with log.Outlived("audit.failed", destination=task.destination):  # what is stored is not parked for its record
-            study = audit.study_of(task.study_key, results[0][0])
-            audit.sent(destination, study, Counter(sop_class_uid for sop_class_uid, _ in stored))
-        stored = before + stored
-        if not is_whole:
-            return self._await_the_rest(task, entry, stored)
-        entry.pop("sent", None)
-        entry.update(stored=stored, stored_at=_now(), error=None)
-        if not destination.commitment:
-            self._close(task, entry)
-            return None
+        return stored
+
+    def _ask_for_commitment(self, task: Task, entry: dict[str, Any]) -> Follow:
+        """Ask the destination to commit to what it stored, and plan the first look for its answer."""
         look, transaction = replace(task, verb="confirm", attempt=entry["looks"] + 1), uid("commitment", task.name)
         self.spool.outbox.expect_commitment(transaction)
         entry["transactions"] = [*_others(entry, transaction), transaction]
         entry.update(state="committing", next=look.name, due=_due(CONFIRM_EVERY_S[0]))
         self._save(task, entry)
-        scu.request_commitment(stored, transaction)
+        self.destinations[task.destination].request_commitment(entry["stored"], transaction)
         return Follow(look, CONFIRM_EVERY_S[0])
 
     def _await_the_rest(self, task: Task, entry: dict[str, Any], sent: list[tuple[str, str]]) -> Follow | None:
