@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import imagecodecs
+import numpy as np
 from highdicom.sc import SCImage
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -18,11 +20,11 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptu
 
 from node import __version__, codes
 from node.attributes import strings, text
-from node.product import MANUFACTURER, MODEL_NAME
+from node.product import MANUFACTURER, MODEL_NAME, uid
 from node.report import answer
 from node.report.encode import encode
 from node.report.films import Film
-from node.report.header import Context, Reference, concept, sop_reference, stamp
+from node.report.header import Context, Reference, concept, copied, sop_reference, stamp
 from node.report.picture import RGB, draw
 from node.report.source import Encoded, ResultObject
 from node.study import FloatArray
@@ -30,6 +32,7 @@ from node.study import FloatArray
 SERIES_NUMBER = 903
 # Letters and thin lines stay clean; at 95 the stream is half as large again.
 JPEG_QUALITY = 92
+_OF_NO_STUDY = uid("no study")
 _ORIENTATION = re.compile(r"[ALRPHF]{1,3}")  # PS3.3 C.7.6.1.1.1, bipeds
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 
@@ -92,25 +95,32 @@ def _compress(dataset: Dataset, rgb: RGB) -> None:
     dataset["PixelData"].is_undefined_length = True
 
 
-def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Dataset:
-    built = SCImage(
-        pixel_array=rgb,
+@cache
+def _frame() -> Dataset:
+    """Return what the library makes of a picture, with every attribute that is the same for each film."""
+    return SCImage(
+        pixel_array=np.zeros((1, 1, 3), np.uint8),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        study_instance_uid=context.study.study_instance_uid,
-        series_instance_uid=reference.series_instance_uid,
+        study_instance_uid=_OF_NO_STUDY,
+        series_instance_uid=_OF_NO_STUDY,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=reference.sop_instance_uid,
+        sop_instance_uid=_OF_NO_STUDY,
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=answer.picture_description(film),
     )
-    dataset = Dataset()
-    for element in built:
-        dataset.add(element)
+
+
+def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Dataset:
+    """Make the image without its pixels."""
+    dataset = copied(_frame())
+    dataset.StudyInstanceUID = context.study.study_instance_uid
+    dataset.SeriesInstanceUID, dataset.SOPInstanceUID = reference.series_instance_uid, reference.sop_instance_uid
+    dataset.SeriesDescription = answer.picture_description(film)
+    dataset.Rows, dataset.Columns = rgb.shape[:2]
     stamp(dataset, context)
     del dataset.CodingSchemeIdentificationSequence  # no private code in a picture
     _describe(dataset, film)

@@ -7,6 +7,7 @@ already keeps one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
@@ -102,6 +103,17 @@ class Context:
             return started.astimezone()
         minutes = int(self.utc_offset[1:3]) * 60 + int(self.utc_offset[3:])
         return started.astimezone(timezone(timedelta(minutes=-minutes if self.utc_offset[0] == "-" else minutes)))
+
+
+def copied(frame: Dataset) -> Dataset:
+    """Return a data set with the elements of one that is kept, to be filled in.
+
+    Elements are copied: to set an attribute changes its element, which a frame shares with other studies and threads.
+    """
+    dataset = Dataset()
+    for element in frame:
+        dataset[element.tag] = copy(element)
+    return dataset
 
 
 def stamp(dataset: Dataset, context: Context) -> None:
