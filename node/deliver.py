@@ -36,7 +36,7 @@ from node.association import Peer, RequestedAssociation
 from node.commitment import CommitmentResult
 from node.config import Destination
 from node.dimse import Outcome, Status
-from node.errors import Parked, TryAgain
+from node.errors import NotTaken, Parked, TryAgain
 from node.part10 import Part10File
 from node.standing import StandingAssociation
 from node.tls.contexts import of_destination
@@ -137,6 +137,7 @@ class StorageSCU:
         Raises
         ------
         TryAgain, Parked
+            NotTaken where it takes none of these forms.
         """
         files = [Part10File.read(path) for path in alternatives]
         return self._association.do(lambda association: self._store_first(association, files))
@@ -194,8 +195,8 @@ class StorageSCU:
                 raise self._refusal(status, f"SOP instance {file.sop_instance_uid}")
             refused = status
         if refused is not None:
-            raise self._refusal(refused, f"SOP instance {files[-1].sop_instance_uid}")
-        raise Parked(f"{self.peer} accepts no form of this result. Let it accept {_forms(files)}.")
+            raise NotTaken(str(self._refusal(refused, f"SOP instance {files[-1].sop_instance_uid}")))
+        raise NotTaken(f"{self.peer} accepts no form of this result. Let it accept {_forms(files)}.")
 
     def _store(self, association: RequestedAssociation, file: Part10File, transfer_syntax_uid: str) -> Status:
         request = C_STORE()

@@ -149,8 +149,13 @@ def write_json(path: Path, form: dict[str, Any], lasts: bool = True) -> None:
         Whether it is to outlive the machine, or this process alone.
     """
     make_folder(path.parent)
+    replace_file(path, json.dumps(form, sort_keys=True).encode(), lasts)
+
+
+def replace_file(path: Path, content: bytes, lasts: bool = True) -> None:
+    """Write or replace a file; otherwise as `write_json`."""
     part = path.with_name(f".{uuid.uuid4().hex}")
-    write_new(part, (json.dumps(form, sort_keys=True).encode(),), lasts)
+    write_new(part, (content,), lasts)
     try:
         part.rename(path)
     except OSError:

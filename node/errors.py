@@ -12,6 +12,7 @@
       DeliveryError
         TryAgain                        the clock, after a backoff
         Parked                          a person, after `cxr-node retry`
+          NotTaken                      this node, which tries another form of the result, then a person
 
 Messages carry identifiers and reasons, never the value of a patient attribute.
 """
@@ -147,3 +148,7 @@ class TryAgain(DeliveryError):
 
 class Parked(DeliveryError):
     """The destination refuses for good: a person mends it, then runs ``cxr-node retry``."""
+
+
+class NotTaken(Parked):
+    """The destination takes no form of a result that it was offered."""

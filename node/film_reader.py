@@ -51,6 +51,10 @@ class FilmReader:
         """
         return self._reader.read_print(self._print(path))
 
+    def look_ahead(self, path: Path) -> None:
+        """Have the film that will be read next decoded while this process does other things."""
+        self._darkroom.begin(path)
+
     def picture(self, path: Path) -> Plane:
         """Return a film at the size that a report shows it at, (rows, columns) float32 in [0, 1], 0 is black.
 

@@ -6,13 +6,14 @@ and repeated at any point. `node.workflow` puts them in their order.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydicom import Dataset, dcmread
 
@@ -21,15 +22,15 @@ from node.agenda import Task
 from node.attributes import text, whole
 from node.bundle import Bundle
 from node.config import Destination, Settings
-from node.deliver import GIVE_UP_AFTER_S, LONGEST_BACKOFF_S, StorageSCU, backoff_s
+from node.deliver import GIVE_UP_AFTER_S, LONGEST_BACKOFF_S, StorageSCU, Stored, backoff_s
 from node.dimse import Outcome
-from node.errors import NotAssessable, Parked, Reason, TryAgain
+from node.errors import NotAssessable, NotTaken, Parked, Reason, TryAgain
 from node.film_reader import FilmReader
 from node.gate import GateRules, judge
 from node.notices import tell_of_study
 from node.product import uid
 from node.release import is_to_be_sent
-from node.report import EXTRAS, Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
+from node.report import EXTRAS, REPORTS, Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
 
@@ -77,12 +78,12 @@ class Journey:
         """
         if self.spool.reading(task.study_key, task.generation):
             return
+        self._wind()
         started = datetime.now(UTC)
         generation = self.spool.generation(task.study_key, task.generation)
-        headers = self._headers(generation)
         images = tuple(
-            self._read_image(task, number, key, headers[key])
-            for number, key in enumerate(sorted(headers, key=lambda key: _position(headers[key])), start=1)
+            self._read_image(task, number, key, header)
+            for number, (key, header) in enumerate(self._headers(generation).items(), start=1)
         )
         times = Times(
             received=datetime.fromisoformat(generation.received),
@@ -104,6 +105,17 @@ class Journey:
             ms=round((times.done - started).total_seconds() * 1000),
         )
 
+    def look_ahead(self, task: Task) -> None:
+        """Have the first film of a generation that the gate lets through decoded by the time it is read."""
+        if self.spool.reading(task.study_key, task.generation):
+            return
+        self._wind()
+        for key, header in self._headers(self.spool.generation(task.study_key, task.generation)).items():
+            with contextlib.suppress(NotAssessable):
+                judge(header, self._rules())
+                self.reader.look_ahead(self.spool.instance_path(task.study_key, key))
+                return
+
     def compose(self, task: Task) -> None:
         """Write the report of a reading, for every profile that a destination has, and all results where there are no more.
 
@@ -114,6 +126,7 @@ class Journey:
         """
         if self.spool.has_report(task.study_key, task.generation):
             return
+        self._wind()
         writers = self._writers(task)
         reports = {profile: writer.report() for profile, writer in writers.items()}
         has_rest = any(writer.has_rest for writer in writers.values())
@@ -125,6 +138,7 @@ class Journey:
         """Draw the pictures that a report names, and write what is sent besides; otherwise as `compose`."""
         if self.spool.has_results(task.study_key, task.generation):
             return
+        self._wind()
         rest = {profile: writer.rest() for profile, writer in self._writers(task).items()}
         files = _files(rest, first=2)
         self.spool.write_results(task.study_key, task.generation, files)
@@ -211,7 +225,7 @@ class Journey:
         stored = []
         for alternatives in results:
             try:
-                done = self.destinations[task.destination].store(alternatives)
+                done = self._store_one(task, alternatives)
             except Parked as refused:
                 if (kind := kind_of(alternatives)) not in EXTRAS:
                     raise
@@ -222,6 +236,26 @@ class Journey:
             stored.append((done.sop_class_uid, done.sop_instance_uid))
             log.event("result.stored", study=task.study_key, destination=task.destination, status=str(done.status))
         return stored
+
+    def _store_one(self, task: Task, alternatives: list[Path]) -> Stored:
+        """Store a result, in another of its forms where the destination does not take the one that there is."""
+        scu = self.destinations[task.destination]
+        try:
+            return scu.store(alternatives)
+        except NotTaken:
+            others = self._other_forms(task, alternatives)
+            if not others:
+                raise
+            return scu.store([*alternatives, *others])
+
+    def _other_forms(self, task: Task, alternatives: list[Path]) -> list[Path]:
+        """Write the forms of a report that it does not have yet, and return them; only a report has others."""
+        of_result = alternatives[0].parent
+        if kind_of(alternatives) not in REPORTS:
+            return []
+        (report,) = self._writers(task)[cast("Profile", of_result.parent.name)].report(every_form=True)
+        missing = list(enumerate(report.encodings))[len(alternatives) :]
+        return [self.spool.add_form(of_result, f"{preference}.dcm", encoded.data) for preference, encoded in missing]
 
     def _ask_for_commitment(self, task: Task, entry: dict[str, Any]) -> Follow:
         """Ask the destination to commit to what it stored, and plan the first look for its answer."""
@@ -393,8 +427,9 @@ class Journey:
         )
 
     def _headers(self, generation: Generation) -> dict[str, Dataset]:
-        paths = {key: self.spool.instance_path(generation.study_key, key) for key in generation.instances}
-        return {key: self._header(path) for key, path in paths.items()}
+        """Return the headers of a generation's instances, in the order of its images."""
+        headers = {key: _header(self.spool.instance_path(generation.study_key, key)) for key in generation.instances}
+        return dict(sorted(headers.items(), key=lambda of_key: _position(of_key[1])))
 
     def _writers(self, task: Task) -> dict[Profile, Writer]:
         """Return who writes the results of a reading, by profile."""
@@ -412,10 +447,6 @@ class Journey:
         }
         return {profile: Writer(source, self._options(), profile) for profile, source in sources.items()}
 
-    def _header(self, path: Path) -> Dataset:
-        self._wind()
-        return dcmread(path, stop_before_pixels=True)
-
     def _previous_report(self, study_key: str, name: str | None, profile: str) -> Dataset | None:
         """Return the header of the latest earlier report of this profile that was sent, or is on its way."""
         while name is not None:
@@ -424,6 +455,10 @@ class Journey:
                 return dcmread(results[0][0], stop_before_pixels=True)
             name = self.spool.generation(study_key, name).previous
         return None
+
+
+def _header(path: Path) -> Dataset:
+    return dcmread(path, stop_before_pixels=True)
 
 
 def kind_of(alternatives: Sequence[Path]) -> str:

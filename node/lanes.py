@@ -58,6 +58,11 @@ class Lane:
         with self._changed:
             return task.name in self._names
 
+    def next_up(self) -> Task | None:
+        """Return the task that is due and not in work, the first of several; None where there is none."""
+        with self._changed:
+            return self._waiting[0][2] if self._waiting and self._waiting[0][0] <= time.monotonic() else None
+
     def stop(self) -> None:
         """Begin nothing more."""
         with self._changed:

@@ -51,6 +51,7 @@ from node.durable import (
     key_of,
     make_folder,
     read_json,
+    replace_file,
     sync_all,
     sync_folder,
     write_json,
@@ -466,6 +467,11 @@ class Spool:
             shutil.rmtree(made, ignore_errors=True)
             raise
         sync_folder(folder)
+
+    def add_form(self, of_result: Path, name: str, data: bytes) -> Path:
+        """Write one more form of a result, beside those that are there, and return its path."""
+        replace_file(of_result / name, data)
+        return of_result / name
 
     def take_up(self, task: Task) -> Task:
         """Put a parked task back to work, and return what was noted for it.

@@ -140,7 +140,7 @@ class Desk:
 
     def _read(self, task: Task) -> None:
         """Read a study; its report is on its way while the pictures are drawn."""
-        before_the_report = self._claim, self._journey.read, self._journey.compose
+        before_the_report = self._claim, self._journey.read, self._look_ahead, self._journey.compose
         try:
             if not all(self._guarded(task, stage) is not False for stage in before_the_report):
                 return
@@ -156,6 +156,15 @@ class Desk:
         """Begin a study unless the worker has hung or died at it before: TensorFlow and others are native code."""
         if self._agenda.claim(task, supervisor()) >= DEATHS_TO_PARK:
             raise InferenceError(f"the worker hung or died {DEATHS_TO_PARK} times at this study")
+
+    def _look_ahead(self, task: Task) -> None:
+        """Have the next study's film decoded, in a process of its own, while the results of this one are written."""
+        upcoming = self._lane(task).next_up()
+        if upcoming is not None and upcoming.verb == "read":
+            with log.Outlived(
+                "look_ahead.failed", study=upcoming.study_key
+            ):  # it is the next study's matter, not this one's
+                self._journey.look_ahead(upcoming)
 
     def _post(self, task: Task) -> None:
         self._follow(self._guarded(task, self._journey.post) or ())

@@ -9,10 +9,11 @@ they leave (``check``). ``page`` shows them to people without a viewer.
 
 from node.report.compose import Writer, compose
 from node.report.rehearsal import rehearse
-from node.report.source import EXTRAS, Encoded, Profile, ReportOptions, ResultObject, StudySource
+from node.report.source import EXTRAS, REPORTS, Encoded, Profile, ReportOptions, ResultObject, StudySource
 
 __all__ = [
     "EXTRAS",
+    "REPORTS",
     "Encoded",
     "Profile",
     "ReportOptions",

@@ -43,7 +43,7 @@ def compose(source: StudySource, options: ReportOptions, profile: Profile) -> li
         When a result cannot be built, or does not pass the check that runs on each before it leaves.
     """
     writer = Writer(source, options, profile)
-    return [*writer.report(), *writer.rest()]
+    return [*writer.report(every_form=True), *writer.rest()]
 
 
 class Writer:
@@ -68,12 +68,18 @@ class Writer:
         """Whether there is more than the report."""
         return self._context is not None and bool(_to_draw(self._context) or self._context.options.extra)
 
-    def report(self) -> list[ResultObject]:
-        """Write the report, which names the pictures that follow it; nothing where there is nothing to say."""
+    def report(self, every_form: bool = False) -> list[ResultObject]:
+        """Write the report, which names the pictures that follow it; nothing where there is nothing to say.
+
+        Parameters
+        ----------
+        every_form : bool
+            In every SOP class, for a PACS that does not take the preferred one; else in that one alone, in half the time.
+        """
         if self._context is None:
             return []
         shown = {film.sop_instance_uid: reference_of(self._context, film) for film in _to_draw(self._context)}
-        return self._checked([_report(self._context, self._profile, shown)])
+        return self._checked([_report(self._context, self._profile, shown, every_form)])
 
     def rest(self) -> list[ResultObject]:
         """Draw the pictures, and write what is sent besides."""
@@ -97,10 +103,10 @@ def _to_draw(context: Context) -> list[Film]:
     return [film for film in context.study.read if film.prediction and film.prediction.triage in wanted]
 
 
-def _report(context: Context, profile: Profile, shown: dict[str, Reference]) -> ResultObject:
+def _report(context: Context, profile: Profile, shown: dict[str, Reference], every_form: bool) -> ResultObject:
     if profile == "air":
-        return _documents(context, AI_RESULTS, ai_results.content(context, shown), list(shown.values()))
-    return _documents(context, TRIAGE_REPORT, triage.content(context), list(shown.values()))
+        return _documents(context, AI_RESULTS, ai_results.content(context, shown), list(shown.values()), every_form)
+    return _documents(context, TRIAGE_REPORT, triage.content(context), list(shown.values()), every_form)
 
 
 def _extras(context: Context, pictures: list[Capture]) -> Iterator[ResultObject]:
@@ -118,12 +124,14 @@ def _extras(context: Context, pictures: list[Capture]) -> Iterator[ResultObject]
         yield encapsulated(context, pictures)
 
 
-def _documents(context: Context, kind: Kind, tree: Item, pictures: Sequence[Reference]) -> ResultObject:
-    """Write a report in each SOP class of its kind; all but Basic Text, which has fewer kinds of items, hold one tree."""
+def _documents(
+    context: Context, kind: Kind, tree: Item, pictures: Sequence[Reference], every_form: bool = False
+) -> ResultObject:
+    """Write a document in the SOP class that its kind prefers, or in each; all but Basic Text, which has fewer kinds of items, hold one tree."""
     preferred = document(context, kind, tree, pictures)
     first = encode(preferred, context.identity)
     encodings = []
-    for sop_class_uid in kind.sop_class_uids:
+    for sop_class_uid in kind.sop_class_uids if every_form else kind.sop_class_uids[:1]:
         names, data = names_of(context, kind, sop_class_uid), first
         if sop_class_uid == BasicTextSRStorage:
             basic = with_other_tree(preferred, triage.content(context, basic=True), names)

@@ -16,6 +16,7 @@ ALPHA = 0.55
 Profile = Literal["viewer", "air"]
 Extra = Literal["box", "key_object", "pdf"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
+REPORTS = ("triage_report", "ai_results")
 ResultKind = Literal["triage_report", "ai_results", "picture", "box", "key_object", "pdf"]
 
 
@@ -107,7 +108,8 @@ class ResultObject:
     kind : ResultKind
         "box" is the attention box, "key_object" the Key Object Selection, "pdf" the report as Encapsulated PDF.
     encodings : tuple of Encoded
-        In order of preference: the first whose presentation context the PACS accepts is sent, the others are not.
+        In order of preference: the first whose presentation context the PACS accepts is sent, the others are not. They are
+        written once a PACS does not take the first.
     """
 
     kind: ResultKind
