@@ -83,6 +83,13 @@ class FilledSpool:
         return self._read(again, triage, images, ())
 
     def _read(self, task: Task, triage: Triage, images: int, refused: tuple[Reason, ...]) -> Task:
+        self.write_reading(task, triage, images, refused)
+        self.spool.write_results(task.study_key, task.generation, {"viewer/01-report/0.dcm": b"a report"})
+        self.spool.agenda.finished(task)
+        return task
+
+    def write_reading(self, task: Task, triage: Triage, images: int = 1, refused: tuple[Reason, ...] = ()) -> None:
+        """Say what the model would have said of a study that is settled."""
         generation = self.spool.generation(task.study_key, task.generation)
         keys = generation.instances
         readings = [ImageReading(n, key, prediction=prediction(triage)) for n, key in enumerate(keys[:images], 1)]
@@ -95,9 +102,6 @@ class FilledSpool:
         times = Times(datetime.fromisoformat(generation.received), settled, started, done)
         reading = StudyReading(task.study_key, task.generation, tuple(readings), MODEL, times, generation.previous)
         self.spool.write_reading(reading)
-        self.spool.write_results(task.study_key, task.generation, {"viewer/01-report/0.dcm": b"a report"})
-        self.spool.agenda.finished(task)
-        return task
 
     def post(self, task: Task, destination: str, state: str, hours: float = 0.0, error: str | None = None) -> Task:
         """Write what became of a study's results at a destination, `hours` after they were posted."""

@@ -190,6 +190,49 @@ def module_watch_stop() -> None:
     watch.stop()
 
 
+# Ahead of its turn
+
+
+def test_a_film_that_was_begun_is_decoded_by_the_time_it_is_asked_for(
+    patient: Darkroom, pipe: Path, film: Path
+) -> None:
+    patient.develop(film)
+    patient.begin(pipe)
+    send_to(patient, pipe, film)  # a pipe gives its bytes once
+    assert equal(patient.develop(pipe), expected(film))
+
+
+def test_a_film_that_was_begun_and_not_asked_for_is_taken_for_no_other(
+    patient: Darkroom, film: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.dcm"
+    other.write_bytes(file_bytes(dx_film(chest(300, 200))))
+    for path in (film, other, film):
+        patient.begin(other)
+        patient.begin(film)  # one at a time: this one waits for its turn
+        assert equal(patient.develop(path), expected(path))
+
+
+def test_a_film_whose_decoder_dies_ahead_of_its_turn_has_one_chance_more(
+    patient: Darkroom, begin: Begin, pipe: Path, film: Path
+) -> None:
+    patient.develop(film)
+    patient.begin(pipe)
+    end(patient, pipe, signal.SIGKILL)
+    decoding = begin(patient, pipe)
+    end(patient, pipe, signal.SIGKILL)
+    assert reason_of(decoding) == (Reason.NOT_DECODED, "decoder: crashed")
+    assert equal(patient.develop(film), expected(film))
+
+
+def test_a_film_is_decoded_in_its_turn_where_the_developer_died_ahead_of_it(patient: Darkroom, film: Path) -> None:
+    gone = patient.pid
+    os.kill(gone, signal.SIGKILL)
+    wait_until(lambda: not is_alive(gone))
+    patient.begin(film)
+    assert equal(patient.develop(film), expected(film))
+
+
 # What hangs, crashes or grows
 
 

@@ -45,6 +45,9 @@ class Scripted(Journey):
     def read(self, task: Task) -> None:
         self._do("read", task)
 
+    def look_ahead(self, task: Task) -> None:
+        self.script.get("look_ahead", lambda _: None)(task)
+
     def compose(self, task: Task) -> None:
         self._do("compose", task)
 
@@ -139,6 +142,36 @@ def test_studies_are_read_one_at_a_time_in_the_order_they_came(start: Start) -> 
     go_on.set()
     wait_until(lambda: len(order) == 5)
     assert order == [task.study_key for task in (READ, *others)]
+
+
+def test_the_next_study_is_looked_at_once_this_one_is_read_and_whatever_it_meets_is_not_this_ones_matter(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, order = threading.Event(), []
+    alarms: list[tuple[str, str]] = []
+    monkeypatch.setattr("node.log.alarm", lambda name, **fields: alarms.append((name, fields["study"])))
+
+    def look_ahead(task: Task) -> None:
+        order.append(f"look ahead {task.study_key[0]}")
+        raise ValueError("a header that nobody foresaw")
+
+    def noted(stage: str) -> Callable[[Task], None]:
+        def note(task: Task) -> None:
+            order.append(f"{stage} {task.study_key[0]}")
+            assert go_on.wait(30)
+
+        return note
+
+    desk, journey = start(read=noted("read"), compose=noted("compose"), look_ahead=look_ahead)
+    desk._put(READ)
+    wait_until(lambda: order == ["read a"])
+    second = replace(READ, study_key="f" * 32)
+    desk._put(second)
+    go_on.set()
+    wait_until(lambda: len(journey.seen) == 8)
+    assert order == ["read a", "look ahead f", "compose a", "read f", "compose f"]
+    assert alarms == [("look_ahead.failed", second.study_key)]
+    assert journey.spool.agenda.tasks("parked") == []
 
 
 def test_a_destination_that_takes_long_holds_up_no_other_and_no_reading(start: Start) -> None:
