@@ -35,7 +35,7 @@ class FilmReader:
 
     def __init__(self, reader: Reader, darkroom: Darkroom, step_s: float) -> None:
         self._reader, self._darkroom, self._step_s = reader, darkroom, step_s
-        self._kept = lru_cache(maxsize=KEPT)(darkroom.develop)
+        self._kept = lru_cache(maxsize=KEPT)(self._developed)
 
     def read(self, path: Path) -> Prediction:
         """Read one film.
@@ -66,7 +66,12 @@ class FilmReader:
         return self._print(path).picture.astype(np.float32) / np.float32(255)
 
     def _print(self, path: Path) -> Print:
+        return self._kept(
+            path, path.stat().st_mtime_ns
+        )  # a study that was forgotten may come again under the same name
+
+    def _developed(self, path: Path, _: int) -> Print:
         watch.wind(self._darkroom.longest_s + self._step_s)
-        made = self._kept(path)
+        made = self._darkroom.develop(path)
         watch.wind(self._step_s)
         return made

@@ -65,8 +65,9 @@ def print_of(plane: Plane, spec: InputSpec) -> Print:
         As `node.pixels` gives it: not empty, finite.
     spec : InputSpec
     """
-    found, content = features(plane)
-    return Print(model_gray(plane, spec), found, content, shown(plane))
+    smaller = _halved(plane)
+    found, content = features(smaller)
+    return Print(model_gray(plane, spec), found, content, shown(smaller))
 
 
 def shown(plane: Plane) -> Gray:
@@ -75,14 +76,24 @@ def shown(plane: Plane) -> Gray:
     scale = min(FILM_HEIGHT / rows, FILM_WIDEST / columns)
     size = max(1, round(columns * scale)), max(1, round(rows * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    if scale <= 0.5 and rows % 2 == columns % 2 == 0:
-        # The mean of four has a way of its own in OpenCV: with it, 3.5 ms in place of 7.3 for 2500 x 2048.
-        plane = cv2.resize(plane, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
     light = cv2.resize(plane, size, interpolation=interpolation)
     np.clip(light, 0, 1, out=light)
     light *= 255
     gray: Gray = np.round(light, out=light).astype(np.uint8)
     return gray
+
+
+def _halved(plane: Plane) -> Plane:
+    """Return a film of more than twice the size it is shown at in half its size: to look at, that is as good.
+
+    The mean of four has a way of its own in OpenCV. With it, what follows takes 5 ms in place of 12 for 2500 x 2048. The networks
+    are given the film as it is.
+    """
+    rows, columns = plane.shape
+    if min(FILM_HEIGHT / rows, FILM_WIDEST / columns) > 0.5 or rows % 2 or columns % 2:
+        return plane
+    smaller: Plane = cv2.resize(plane, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
+    return smaller
 
 
 def tray_bytes(spec: InputSpec) -> int:

@@ -158,6 +158,7 @@ def _receive(settings: Settings, announce: _Announce) -> None:
 
 
 def _work(settings: Settings, announce: _Announce) -> None:
+    gc.disable()  # as in the receiver, until the model is loaded
     # Before numpy is there: a second thread of its linear algebra waits by turning round, 70 ms of CPU a study.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from node import confine, watch
@@ -187,12 +188,15 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     destinations = {d.name: StorageSCU(d, title, keep, extra=settings.report.extra) for d in settings.destinations}
     # Late and here alone: TensorFlow takes seconds to import, and no other role needs it.
     with log.native_notes_held_back():
+        import cv2
+
         from node.infer import Reader
         from node.journey import Journey
         from node.release import Reminder
         from node.workflow import Desk
 
         reader = Reader(bundle, settings.model.device)
+    cv2.setNumThreads(1)  # pictures are small: a second thread costs more than it does
     confine.limit_data(settings.limits.worker_mb)
     log.withhold_all()  # TensorFlow and Keras print what they log by themselves
     # Before this a signal ends the process at once: nothing is in work, and the imports would not heed an event.
@@ -202,6 +206,8 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     films = FilmReader(reader, darkroom, settings.limits.step_s)
     journey = Journey(settings, spool, bundle, films, destinations)
     journey.rehearse()
+    gc.freeze()
+    gc.enable()
     desk = Desk(journey)
     desk.open()
     reminder = Reminder(spool)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import re
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,11 @@ _FRAME = re.compile(r'File "(?:[^"\n]*/)?([^/"\n]+)", line (\d+) in')
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x", re.MULTILINE)
 _PLACES = 5
 
+# A watch that is wound anew starts a thread anew, half a millisecond; by less than this (s) it is left as it runs.
+_TOLERANCE_S = 1.0
+
 _trace: IO[Any] = sys.stderr
+_runs_down_s = -1.0
 
 
 def open_trace(path: Path) -> str:
@@ -39,12 +44,19 @@ def open_trace(path: Path) -> str:
 
 
 def wind(seconds: float) -> None:
-    """End this process after so many seconds, unless the watch is wound again or stopped before."""
+    """End this process after so many seconds, or one less, unless the watch is wound again or stopped before."""
+    global _runs_down_s
+    end_s = time.monotonic() + seconds
+    if 0 <= end_s - _runs_down_s < _TOLERANCE_S:
+        return
+    _runs_down_s = end_s
     faulthandler.dump_traceback_later(seconds, exit=True, file=_trace)
 
 
 def stop() -> None:
     """Stop the watch."""
+    global _runs_down_s
+    _runs_down_s = -1.0
     faulthandler.cancel_dump_traceback_later()
 
 

@@ -184,6 +184,23 @@ def test_a_film_is_decoded_once_for_its_reading_and_its_picture(film: Path) -> N
     assert np.array_equal(np.round(plane * 255), made.picture) and plane.dtype == np.float32
 
 
+def test_a_film_that_comes_again_under_the_same_name_is_decoded_anew(tmp_path: Path, film: Path) -> None:
+    class Room:
+        longest_s = 1.0
+
+        def develop(self, path: Path) -> Print:
+            return expected(path)
+
+    films, path = FilmReader(None, Room(), 60.0), tmp_path / "film.dcm"  # type: ignore[arg-type]
+    path.write_bytes(film.read_bytes())
+    first = films.picture(path)
+    path.unlink()
+    path.write_bytes(file_bytes(dx_film(chest(300, 200))))
+    second = films.picture(path)
+    module_watch_stop()
+    assert first.shape != second.shape
+
+
 def module_watch_stop() -> None:
     from node import watch
 

@@ -38,8 +38,8 @@ def test_a_crash_leaves_its_place_too(tmp_path: Path) -> None:
 
 
 def test_a_watch_that_is_wound_again_or_stopped_in_time_ends_nothing(tmp_path: Path) -> None:
-    again = ["watch.wind(1.5)", "time.sleep(0.3)"] * 10
-    done = run(tmp_path, *again, "watch.stop()", "time.sleep(2)", "print('alive')")
+    again = ["watch.wind(3)", "time.sleep(0.3)"] * 15
+    done = run(tmp_path, *again, "watch.stop()", "time.sleep(3.5)", "print('alive')")
     assert (done.returncode, done.stdout.strip()) == (0, "alive")
     assert run(tmp_path).stdout.strip() == ""
 
