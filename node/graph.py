@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,13 +91,17 @@ def load_models(bundle: Bundle) -> list[Any]:
     """
     models = []
     for member in bundle.manifest.members:
-        model, path = network.build(member.architecture), bundle.folder / member.file
-        try:
-            model.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise BundleError(f"{path}: does not fit the architecture; export the bundle again: {error}") from error
+        model = network.build(member.architecture)
+        _fill(model, bundle.folder / member.file)
         models.append(model)
     return models
+
+
+def _fill(model: Any, path: Path) -> None:
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: does not fit the architecture; export the bundle again: {error}") from error
 
 
 def _device(wanted: str, networks: int) -> str:
@@ -132,26 +137,43 @@ def _compiled(bundle: Bundle) -> Callable[[Any], list[Any]]:
 
     Constants let TensorFlow fold BatchNormalization into the convolutions: 20 ms of CPU time a film in place of 27.
     """
-    spec = bundle.manifest.preprocessing
-    dropout = [member.architecture.dropout for member in bundle.manifest.members]
-    answers = _answers(load_models(bundle), dropout, bundle.manifest.calibration.temperature)
+    spec, members = bundle.manifest.preprocessing, bundle.manifest.members
     signature = tf.TensorSpec((None, spec.rows, spec.columns, 3), tf.float32)
-    function = tf.function(answers, input_signature=[signature])
-    frozen: Callable[[Any], list[Any]] = convert_variables_to_constants_v2(function.get_concrete_function())
-    return frozen
+    # Building takes a second: networks of one architecture are one model, which is filled with each one's weights in turn.
+    built = {architecture: network.build(architecture) for architecture in {each.architecture for each in members}}
+    heads, backbones = [], []
+    for member in members:
+        model = built[member.architecture]
+        _fill(model, bundle.folder / member.file)
+        heads.append(network.Head.of(model))
+        backbones.append(_frozen(network.feature_map(model), signature))
+    dropout = [member.architecture.dropout for member in members]
+    answers = _answers(heads, backbones, dropout, bundle.manifest.calibration.temperature)
+    compiled: Callable[[Any], list[Any]] = tf.function(answers, input_signature=[signature]).get_concrete_function()
+    return compiled
 
 
-def _answers(models: Sequence[Any], dropout: Sequence[float], temperature: float) -> Callable[[Any], tuple[Any, ...]]:
-    heads = [network.Head.of(model) for model in models]
-    backbones = [network.feature_map(model) for model in models]
+def _frozen(backbone: Any, signature: Any) -> Callable[[Any], Any]:
+    """Return a backbone with the weights that it has now."""
+    function = tf.function(lambda pictures: backbone(pictures, training=False), input_signature=[signature])
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    return lambda pictures: tf.ensure_shape(frozen(pictures)[0], backbone.output_shape)
+
+
+def _answers(
+    heads: Sequence[network.Head],
+    backbones: Sequence[Callable[[Any], Any]],
+    dropout: Sequence[float],
+    temperature: float,
+) -> Callable[[Any], tuple[Any, ...]]:
     kernels = [_dropped_kernels(head, rate, seed) for seed, (head, rate) in enumerate(zip(heads, dropout, strict=True))]
 
     def answers(pictures: Any) -> tuple[Any, ...]:
-        maps = [backbone(pictures, training=False) for backbone in backbones]
+        maps = [backbone(pictures) for backbone in backbones]
         pooled = [tf.reduce_mean(features, (1, 2)) for features in maps]
         shares = network.mean_shares([_shares(*pair) for pair in zip(heads, maps, strict=True)])
         logits = tf.reduce_sum(shares, (1, 2))
-        draws = tf.add_n([_draws(*each) for each in zip(heads, pooled, kernels, strict=True)]) / len(models)
+        draws = tf.add_n([_draws(*each) for each in zip(heads, pooled, kernels, strict=True)]) / len(heads)
         probabilities, spread = (
             tf.nn.softmax(logits / temperature),
             tf.math.reduce_std(tf.nn.softmax(draws / temperature), 1),
