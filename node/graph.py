@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from keras.layers import Normalization
 
 from node import network
 from node.bundle import Bundle
@@ -146,18 +147,27 @@ def _compiled(bundle: Bundle) -> Callable[[Any], list[Any]]:
         model = built[member.architecture]
         _fill(model, bundle.folder / member.file)
         heads.append(network.Head.of(model))
-        backbones.append(_frozen(network.feature_map(model), signature))
+        backbones.append(_frozen(model))
     dropout = [member.architecture.dropout for member in members]
     answers = _answers(heads, backbones, dropout, bundle.manifest.calibration.temperature)
     compiled: Callable[[Any], list[Any]] = tf.function(answers, input_signature=[signature]).get_concrete_function()
     return compiled
 
 
-def _frozen(backbone: Any, signature: Any) -> Callable[[Any], Any]:
-    """Return a backbone with the weights that it has now."""
-    function = tf.function(lambda pictures: backbone(pictures, training=False), input_signature=[signature])
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    return lambda pictures: tf.ensure_shape(frozen(pictures)[0], backbone.output_shape)
+def _frozen(model: Any) -> Callable[[Any], Any]:
+    """Return a network's backbone with the weights that it has now, as constants of the graph that it is traced into."""
+    backbone = network.feature_map(model)
+    weights = [variable.numpy() for variable in backbone.variables]
+    normalizations = [each for each in model.get_layer(network.BACKBONE).layers if isinstance(each, Normalization)]
+
+    def maps(pictures: Any) -> Any:
+        constants = [tf.constant(weight) for weight in weights]
+        with keras.StatelessScope(state_mapping=zip(backbone.variables, constants, strict=True)):
+            for layer in normalizations:
+                layer.finalize_state()  # it computes with copies of its weights that only this call renews
+            return backbone(pictures, training=False)
+
+    return maps
 
 
 def _answers(

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.layers import Normalization
 
 from node import bundle as bundles
 from node import network
@@ -230,6 +231,25 @@ def test_the_logit_of_an_ensemble_is_the_mean_of_its_members_whatever_their_grid
     expected = tf.nn.softmax(logits.mean(0) / pair.manifest.calibration.temperature)
     np.testing.assert_allclose(probabilities_of(reader, films), expected, atol=1e-4)
     assert reader.read(films[0]).heat_map.shape == (7, 7)
+
+
+@pytest.mark.slow
+def test_members_of_one_architecture_keep_each_its_own_weights_also_those_that_their_layers_copy(
+    bundle, planes, weights, tmp_path
+):
+    """Keras's Normalization computes with copies of its weights, which are not its variables."""
+    model = load_models(bundle)[0]
+    (layer,) = (each for each in model.get_layer(network.BACKBONE).layers if isinstance(each, Normalization))
+    for variable in layer.weights[:2]:
+        variable.assign(variable * 1.5)
+    path = tmp_path / "other.weights.h5"
+    model.save_weights(path)
+    both = variant(tmp_path / "bundle", [(path.read_bytes(), {}), (weights, {})])
+    films = list(planes.values())[:3]
+    logits = logits_of(both, films)
+    assert np.abs(logits[0] - logits[1]).max() > 0.1
+    expected = tf.nn.softmax(logits.mean(0) / both.manifest.calibration.temperature)
+    np.testing.assert_allclose(probabilities_of(Reader(both, "cpu"), films), expected, atol=1e-4)
 
 
 @pytest.mark.slow
