@@ -1,5 +1,7 @@
 """Where the worker's time goes: one study after the other in one process, stage by stage: ``python -m tests.bench.stages``.
 
+Set ``OPENBLAS_NUM_THREADS=1``, as the worker does: else a second thread of OpenBLAS waits by turning round, and is counted.
+
 With ``--profile`` it tells where within the stages, by cProfile and the thread's CPU time: Python code then looks some four times
 as dear beside native code.
 """
@@ -73,7 +75,7 @@ class Stages:
 
 
 def run(folder: Path, studies: int, stages: Stages) -> None:
-    """Take, read, compose and post studies of one raw image of 10 MB; decoding is in another process, and not counted."""
+    """Take, read, compose, post and draw studies of one raw image of 10 MB; decoding is in another process, and not counted."""
     form = {
         "spool": {"folder": "spool"},
         "model": {"bundle": str(BUNDLE), "device": "cpu"},
@@ -92,7 +94,7 @@ def run(folder: Path, studies: int, stages: Stages) -> None:
             named = image.study_instance_uid, image.sop_instance_uid
             stages.time("take", spool.take, *named, Kind.IMAGE, content)
             task = stages.time("settle", spool.settle, key_of(image.study_instance_uid))
-            for stage in (journey.read, journey.compose, journey.post):
+            for stage in (journey.read, journey.compose, journey.post, journey.draw):
                 stages.time(stage.__name__, stage, task)
 
 
