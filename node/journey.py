@@ -1,13 +1,11 @@
-"""The stages of a study's way after the spool, each a plain function of one task: read, compose, deliver, confirm.
+"""A study's way after the spool: what `node.reading` writes is posted, delivered to each destination, and confirmed by it.
 
-Each leaves its result in the spool before it returns and finds it there when it is asked again, so it may be cut off
+Each stage leaves its result in the spool before it returns and finds it there when it is asked again, so it may be cut off
 and repeated at any point. `node.workflow` puts them in their order.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,24 +13,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from pydicom import Dataset, dcmread
-
-from node import __version__, audit, log, watch
+from node import audit, log
 from node.agenda import Task
-from node.attributes import text, whole
-from node.bundle import Bundle
-from node.config import Destination, Settings
+from node.config import Destination
 from node.deliver import GIVE_UP_AFTER_S, LONGEST_BACKOFF_S, StorageSCU, Stored, backoff_s
 from node.dimse import Outcome
-from node.errors import NotAssessable, NotTaken, Parked, Reason, TryAgain
-from node.film_reader import FilmReader
-from node.gate import GateRules, judge
+from node.errors import NotTaken, Parked, TryAgain
 from node.notices import tell_of_study
 from node.product import uid
+from node.reading import ReadingStages
 from node.release import is_to_be_sent
-from node.report import EXTRAS, REPORTS, Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
-from node.spool import Generation, Spool
-from node.study import ImageReading, StudyReading, Times
+from node.report import EXTRAS, REPORTS, Profile
 
 # Seconds between looks for a commitment: PACS answer within seconds, or after a night's archiving.
 CONFIRM_EVERY_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -49,110 +40,22 @@ class Follow:
 
 
 @dataclass(frozen=True)
-class Journey:
-    """What the stages need: the spool, the model and the way to each destination.
+class Journey(ReadingStages):
+    """What all stages need: what reading does, and the way to each destination.
 
     Attributes
     ----------
-    settings : Settings
-    spool : Spool
-    bundle : Bundle
-    reader : FilmReader
     destinations : mapping of str to StorageSCU
         By the destination's name.
     """
 
-    settings: Settings
-    spool: Spool
-    bundle: Bundle
-    reader: FilmReader
     destinations: Mapping[str, StorageSCU]
-
-    def read(self, task: Task) -> None:
-        """Read every image of a generation that the gate lets through.
-
-        Raises
-        ------
-        InferenceError
-            When the model gives no usable answer.
-        """
-        if self.spool.reading(task.study_key, task.generation):
-            return
-        self._wind()
-        started = datetime.now(UTC)
-        generation = self.spool.generation(task.study_key, task.generation)
-        images = tuple(
-            self._read_image(task, number, key, header)
-            for number, (key, header) in enumerate(self._headers(generation).items(), start=1)
-        )
-        times = Times(
-            received=datetime.fromisoformat(generation.received),
-            settled=datetime.fromisoformat(generation.settled),
-            started=started,
-            done=datetime.now(UTC),
-        )
-        reading = StudyReading(
-            task.study_key, task.generation, images, self.bundle.identity, times, generation.previous
-        )
-        self.spool.write_reading(reading)
-        log.event(
-            "study.read",
-            study=task.study_key,
-            generation=task.generation,
-            images=len(images),
-            read=len(reading.read),
-            triage=str(reading.triage),
-            ms=round((times.done - started).total_seconds() * 1000),
-        )
-
-    def look_ahead(self, task: Task) -> None:
-        """Have the first film of a generation that the gate lets through decoded by the time it is read."""
-        if self.spool.reading(task.study_key, task.generation):
-            return
-        self._wind()
-        for key, header in self._headers(self.spool.generation(task.study_key, task.generation)).items():
-            with contextlib.suppress(NotAssessable):
-                judge(header, self._rules())
-                self.reader.look_ahead(self.spool.instance_path(task.study_key, key))
-                return
-
-    def compose(self, task: Task) -> None:
-        """Write the report of a reading, for every profile that a destination has, and all results where there are no more.
-
-        Raises
-        ------
-        ReportError
-            When an object cannot be built, or would break a viewer.
-        """
-        if self.spool.has_report(task.study_key, task.generation):
-            return
-        self._wind()
-        writers = self._writers(task)
-        reports = {profile: writer.report() for profile, writer in writers.items()}
-        has_rest = any(writer.has_rest for writer in writers.values())
-        write = self.spool.write_report if has_rest else self.spool.write_results
-        write(task.study_key, task.generation, _files(reports, first=1))
-        log.event("report.composed", study=task.study_key, generation=task.generation)
-
-    def draw(self, task: Task) -> None:
-        """Draw the pictures that a report names, and write what is sent besides; otherwise as `compose`."""
-        if self.spool.has_results(task.study_key, task.generation):
-            return
-        self._wind()
-        rest = {profile: writer.rest() for profile, writer in self._writers(task).items()}
-        files = _files(rest, first=2)
-        self.spool.write_results(task.study_key, task.generation, files)
-        log.event("results.composed", study=task.study_key, generation=task.generation, results=len(files))
 
     def go_on(self, task: Task) -> list[Follow]:
         """Return the deliveries that have begun with the report alone."""
         names = [destination.name for destination in self.settings.destinations]
         entries = [self.spool.outbox.delivery(name, task.study_key, task.generation) for name in names]
         return [Follow(Task.parse(entry["next"]), wait_s(entry)) for entry in entries if entry and entry["next"]]
-
-    def rehearse(self) -> None:
-        """Compose results of an invented study in memory, so that the first real one waits for nothing that loads late."""
-        rehearse(self._options(), self._profiles())
 
     def post(self, task: Task) -> list[Follow]:
         """Put the results of a generation into the outbox of every destination, or keep them back where the mode says so.
@@ -253,7 +156,7 @@ class Journey:
         of_result = alternatives[0].parent
         if kind_of(alternatives) not in REPORTS:
             return []
-        (report,) = self._writers(task)[cast("Profile", of_result.parent.name)].report(every_form=True)
+        report = self.in_every_form(task, cast("Profile", of_result.parent.name))
         missing = list(enumerate(report.encodings))[len(alternatives) :]
         return [self.spool.add_form(of_result, f"{preference}.dcm", encoded.data) for preference, encoded in missing]
 
@@ -389,91 +292,10 @@ class Journey:
                 return destination
         raise Parked(f"destination {name!r} is not in the configuration any more; add it, then run cxr-node retry")
 
-    def _read_image(self, task: Task, number: int, key: str, header: Dataset) -> ImageReading:
-        self._wind()
-        try:
-            judge(header, self._rules())
-            prediction = self.reader.read(self.spool.instance_path(task.study_key, key))
-            return ImageReading(number, key, prediction=prediction)
-        except NotAssessable as error:
-            if error.reason is Reason.NOT_DECODED:
-                log.alarm("film.given_up", study=task.study_key, generation=task.generation, reason=error.detail)
-            return ImageReading(number, key, reason=error.reason, detail=error.detail)
-
-    def _wind(self) -> None:
-        """Have this process end where the next step does not."""
-        watch.wind(self.settings.limits.step_s)
-
-    def _rules(self) -> GateRules:
-        gate = self.settings.gate
-        return GateRules(gate.read_secondary_capture, gate.minimum_px, self.bundle.manifest.age_years)
-
-    def _profiles(self) -> list[Profile]:
-        return sorted({destination.profile for destination in self.settings.destinations})
-
-    def _options(self) -> ReportOptions:
-        report = self.settings.report
-        shaping = [self.settings.digest(), self.bundle.digest, self.settings.listen.ae_title, __version__]
-        if self.bundle.site:
-            shaping.append(self.bundle.site.digest)
-        return ReportOptions(
-            ae_title=self.settings.listen.ae_title,
-            heat_map=report.heat_map,
-            not_analysed=report.not_analysed,
-            language=report.language,
-            map_opacity=report.map_opacity,
-            extra=report.extra,
-            config_digest=hashlib.sha256("|".join(shaping).encode()).hexdigest(),
-        )
-
-    def _headers(self, generation: Generation) -> dict[str, Dataset]:
-        """Return the headers of a generation's instances, in the order of its images."""
-        headers = {key: _header(self.spool.instance_path(generation.study_key, key)) for key in generation.instances}
-        return dict(sorted(headers.items(), key=lambda of_key: _position(of_key[1])))
-
-    def _writers(self, task: Task) -> dict[Profile, Writer]:
-        """Return who writes the results of a reading, by profile."""
-        reading = self.spool.reading(task.study_key, task.generation)
-        assert reading is not None, "compose follows read"
-        headers = self._headers(self.spool.generation(task.study_key, task.generation))
-        sources = {
-            profile: StudySource(
-                reading=reading,
-                headers=headers,
-                plane=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
-                previous=self._previous_report(task.study_key, reading.previous, profile),
-            )
-            for profile in self._profiles()
-        }
-        return {profile: Writer(source, self._options(), profile) for profile, source in sources.items()}
-
-    def _previous_report(self, study_key: str, name: str | None, profile: str) -> Dataset | None:
-        """Return the header of the latest earlier report of this profile that was sent, or is on its way."""
-        while name is not None:
-            results = self.spool.results(study_key, name, profile)
-            if results and self.spool.outbox.is_posted(study_key, name):
-                return dcmread(results[0][0], stop_before_pixels=True)
-            name = self.spool.generation(study_key, name).previous
-        return None
-
-
-def _header(path: Path) -> Dataset:
-    return dcmread(path, stop_before_pixels=True)
-
 
 def kind_of(alternatives: Sequence[Path]) -> str:
     """Return the kind of a result by the folder that its encodings lie in, such as ``01-triage_report``."""
     return alternatives[0].parent.name.partition("-")[2]
-
-
-def _files(results: dict[Profile, list[ResultObject]], first: int) -> dict[str, bytes]:
-    """Return results as {relative path: file}, numbered in the order of sending."""
-    return {
-        f"{profile}/{index:02d}-{result.kind}/{preference}.dcm": encoded.data
-        for profile, of_profile in results.items()
-        for index, result in enumerate(of_profile, start=first)
-        for preference, encoded in enumerate(result.encodings)
-    }
 
 
 def _fresh_entry(task: Task) -> dict[str, Any]:
@@ -522,11 +344,6 @@ def _uncommitted(task: Task, answer: dict[str, Any], missing: int) -> TryAgain |
     if any(outcome == Outcome.PARKED for _, _, outcome in answer["failed"]):
         return Parked(f"{message}. Its log says why; mend that, then run cxr-node retry.")
     return TryAgain(message)
-
-
-def _position(header: Dataset) -> tuple[int, int, str]:
-    """Return what orders the images of a study."""
-    return whole(header, "SeriesNumber") or 0, whole(header, "InstanceNumber") or 0, text(header, "SOPInstanceUID")
 
 
 def _now() -> str:

@@ -63,6 +63,6 @@ def stop() -> None:
 def _places(left: str) -> str:
     """Return the places of the thread that was reading a study, else of the one that crashed, from what was written."""
     found = [_FRAME.findall(thread) for thread in _THREAD.split(left)[1:]]
-    reading = [frames for frames in found if any(file == "journey.py" for file, _ in frames)]
+    reading = [frames for frames in found if any(file == "reading.py" for file, _ in frames)]
     frames = next(iter([*reading, *found]), [])
     return ", ".join(f"{file}:{line}" for file, line in frames[:_PLACES])

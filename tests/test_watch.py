@@ -12,7 +12,7 @@ SECRET = "Zyxwvut"
 
 
 def run(folder: Path, *steps: str) -> subprocess.CompletedProcess[str]:
-    program = folder / "journey.py"
+    program = folder / "reading.py"
     program.write_text(BEGIN + "\n".join(steps))
     command = [sys.executable, str(program), str(folder / "work.trace")]
     return subprocess.run(
@@ -27,14 +27,14 @@ def test_a_process_that_hangs_is_ended_and_the_next_one_says_where(tmp_path: Pat
     assert (hung.returncode, hung.stdout.strip(), hung.stderr) == (1, "", "")
     assert SECRET not in (tmp_path / "work.trace").read_text()
     after = run(tmp_path, "watch.stop()")
-    assert "journey.py:5, journey.py:6" in after.stdout
+    assert "reading.py:5, reading.py:6" in after.stdout
     assert run(tmp_path).stdout.strip() == "", "it is said once"
 
 
 def test_a_crash_leaves_its_place_too(tmp_path: Path) -> None:
     crashed = run(tmp_path, "import os, signal", "os.kill(os.getpid(), signal.SIGSEGV)")
     assert crashed.returncode == -11
-    assert "journey.py:4" in run(tmp_path).stdout
+    assert "reading.py:4" in run(tmp_path).stdout
 
 
 def test_a_watch_that_is_wound_again_or_stopped_in_time_ends_nothing(tmp_path: Path) -> None:
@@ -49,6 +49,6 @@ def test_the_place_of_the_thread_that_reads_a_study_comes_first(tmp_path: Path) 
         "Timeout (0:01:00)!\nThread 0x1 (most recent call first):\n"
         '  File "/usr/lib/python3.11/threading.py", line 320 in wait\n'
         'Thread 0x2 (most recent call first):\n  File "/opt/node/graph.py", line 68 in __call__\n'
-        '  File "/opt/node/journey.py", line 300 in _read_image\n'
+        '  File "/opt/node/reading.py", line 300 in _read_image\n'
     )
-    assert run(tmp_path).stdout.strip() == "graph.py:68, journey.py:300"
+    assert run(tmp_path).stdout.strip() == "graph.py:68, reading.py:300"

@@ -100,7 +100,7 @@ def test_a_study_at_which_the_networks_hang_twice_is_parked_and_the_others_are_r
     assert spool.agenda.reason(task)["message"] == "the worker hung or died 2 times at this study"
     wait_until(lambda: all(spool.has_results(key, spool.generations(key)[0].name) for key in good), 60)
     hung = [line for line in node.lines() if line["event"] == "process.hung"]
-    assert len(hung) == 2 and all("journey.py" in line["reason"] for line in hung)
+    assert len(hung) == 2 and all("reading.py" in line["reason"] for line in hung)
     worker = node.pid("work")
     (developer,) = children(worker)
     os.kill(worker, signal.SIGKILL)
