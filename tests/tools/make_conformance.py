@@ -162,7 +162,23 @@ def _networking() -> Iterator[str]:
 
 
 def _acceptor() -> Iterator[str]:
-    yield from ("### 4.2 As acceptor", "", "#### 4.2.1 Presentation contexts", "")
+    yield from ("### 4.2 As acceptor", "")
+    yield from _accepted_contexts()
+    yield from _acceptor_policies()
+    yield from _storage_scp()
+    yield from (
+        "#### 4.2.4 Storage Commitment: N-EVENT-REPORT",
+        "",
+        "The report of a destination is taken on any association on which the context was accepted, also one that the",
+        "destination opens: Event Type 1 (all committed) and 2 (failures exist). Answers: "
+        f"0x0000; 0x{dimse.NO_SUCH_EVENT_TYPE:04X}, no such event type; 0x{dimse.INVALID_ARGUMENT_VALUE:04X}, invalid argument "
+        "value.",
+        "",
+    )
+
+
+def _accepted_contexts() -> Iterator[str]:
+    yield from ("#### 4.2.1 Presentation contexts", "")
     rows = []
     for uid, syntaxes in accepted().items():
         if uid not in STORAGE_CLASSES:
@@ -176,9 +192,11 @@ def _acceptor() -> Iterator[str]:
         "the table above and of Annex E, whatever the order of the requestor. A sender that wants to keep an encoding proposes",
         "it in a context of its own. Instances are stored as they come; nothing is converted.",
         "",
-        "#### 4.2.2 Association policies",
-        "",
     )
+
+
+def _acceptor_policies() -> Iterator[str]:
+    yield from ("#### 4.2.2 Association policies", "")
     listen = Listen()
     rows = [
         (
@@ -207,6 +225,11 @@ def _acceptor() -> Iterator[str]:
         "Calling AE titles are checked against `listen.callers`, and their addresses against `listen.addresses`, where these",
         "are configured. The called AE title must be the node's.",
         "",
+    )
+
+
+def _storage_scp() -> Iterator[str]:
+    yield from (
         "#### 4.2.3 Storage SCP",
         "",
         "Level 2 (Full) in the sense of PS3.4 B.4.1: every attribute is kept, private ones included. Statuses:",
@@ -237,18 +260,19 @@ def _acceptor() -> Iterator[str]:
         f"{images} of the SOP classes carry images; what of them the model may read is decided by the header. Results of this",
         "node that come back with a study are stored and not read.",
         "",
-        "#### 4.2.4 Storage Commitment: N-EVENT-REPORT",
-        "",
-        "The report of a destination is taken on any association on which the context was accepted, also one that the",
-        "destination opens: Event Type 1 (all committed) and 2 (failures exist). Answers: "
-        f"0x0000; 0x{dimse.NO_SUCH_EVENT_TYPE:04X}, no such event type; 0x{dimse.INVALID_ARGUMENT_VALUE:04X}, invalid argument "
-        "value.",
-        "",
     )
 
 
 def _initiator() -> Iterator[str]:
-    yield from ("### 4.3 As requestor", "", "#### 4.3.1 Presentation contexts", "")
+    yield from ("### 4.3 As requestor", "")
+    yield from _proposed_contexts()
+    yield from _requestor_policies()
+    yield from _storage_scu()
+    yield from _commitment_scu()
+
+
+def _proposed_contexts() -> Iterator[str]:
+    yield from ("#### 4.3.1 Presentation contexts", "")
     yield from ("Each transfer syntax is proposed in a presentation context of its own.", "")
     always = {str(context.abstract_syntax) for context in deliver._proposed_contexts()}
     rows = [
@@ -256,6 +280,9 @@ def _initiator() -> Iterator[str]:
         for uid, syntaxes in proposed().items()
     ]
     yield from _table(("Abstract syntax", "UID", "Transfer syntaxes", "Role"), rows)
+
+
+def _requestor_policies() -> Iterator[str]:
     yield from ("#### 4.3.2 Association policies", "")
     rows = [
         ("When", "results are to be delivered, or a person asks (`cxr-node echo`, `send`, `check`, `doctor`)"),
@@ -274,6 +301,9 @@ def _initiator() -> Iterator[str]:
         ),
     ]
     yield from _table(("Policy", "Value"), rows)
+
+
+def _storage_scu() -> Iterator[str]:
     yield from (
         "#### 4.3.3 Storage SCU",
         "",
@@ -294,10 +324,12 @@ def _initiator() -> Iterator[str]:
     yield from ("A destination that takes one of the results of `report.extra` in no form is sent all others.", "")
     yield from ("What follows from a status:", "")
     yield from _table(("Status", "Meaning", "The node"), _statuses(dimse._PERFORMED + dimse._C_STORE + dimse._GENERAL))
+    yield from ("Other warnings (0xBxxx) count as delivered; other failures are tried again.", "")
+
+
+def _commitment_scu() -> Iterator[str]:
     asked = journey.ASK_AGAIN_AFTER
     yield from (
-        "Other warnings (0xBxxx) count as delivered; other failures are tried again.",
-        "",
         "#### 4.3.4 Storage Commitment SCU",
         "",
         "Where `commitment` is configured for a destination, N-ACTION (Action Type 1) requests it for the results of a study",
