@@ -32,6 +32,7 @@ from node.config_types import (
     Name,
     Network,
     Number,
+    OffIsAWord,
     Port,
     Seconds,
     Section,
@@ -98,19 +99,11 @@ class Model(Section):
 class Report(Section):
     """What the results look like."""
 
-    heat_map: Literal["all", "flagged", "off"] = "all"
+    heat_map: Annotated[Literal["all", "flagged", "off"], OffIsAWord] = "all"
     not_analysed: bool = True
     language: Literal["en", "de", "fr", "es", "pt", "ja"] = "en"
     map_opacity: Annotated[float, Number, Field(ge=0.3, le=0.8)] = 0.55
     extra: tuple[Literal["box", "key_object", "pdf"], ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_a_word(cls, section: Any) -> Any:
-        # YAML 1.1 reads a bare `off` as false; here it is the name of a choice.
-        if isinstance(section, dict) and section.get("heat_map") is False:
-            return {**section, "heat_map": "off"}
-        return section
 
 
 class Destination(Section):

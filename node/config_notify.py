@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from node.config_types import DestinationTLS, FileOrNone, Host, Name, Number, Section, is_loopback, none_where_off
+from node.config_types import (
+    DestinationTLS,
+    FileOrNone,
+    Host,
+    Name,
+    Number,
+    OffIsAWord,
+    Section,
+    is_loopback,
+    none_where_off,
+)
 
 Answer = Literal["urgent", "flagged", "uncertain", "not_flagged", "not_analysed"]
 Occasion = Literal["urgent", "flagged", "uncertain", "not_flagged", "not_analysed", "unreleased", "faults"]
@@ -65,20 +75,12 @@ class Email(Section):
 
     host: Host
     port: ServerPort = 587
-    security: Literal["starttls", "tls", "off"] = "starttls"
+    security: Annotated[Literal["starttls", "tls", "off"], OffIsAWord] = "starttls"
     trusted: FileOrNone = None
     user: str = ""
     password_file: FileOrNone = None
     sender: MailAddress
     recipients: Annotated[tuple[MailAddress, ...], Field(min_length=1)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_a_word(cls, section: Any) -> Any:
-        # YAML 1.1 reads a bare `off` as false; here it is the name of a choice.
-        if isinstance(section, dict) and section.get("security") is False:
-            return {**section, "security": "off"}
-        return section
 
     @model_validator(mode="after")
     def _a_password_is_not_sent_in_the_clear(self) -> Email:

@@ -56,6 +56,11 @@ def _none_where_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _off(value: Any) -> Any:
+    """Take false for ``off`` where that is the name of a choice: YAML 1.1 reads the bare word so."""
+    return "off" if value is False else value
+
+
 def none_where_off(value: Any, info: ValidationInfo) -> Any:
     """Take ``off``, which YAML 1.1 reads as false, for no section; nothing else, or commented keys would turn TLS off."""
     if value is None and info.context == OF_A_FILE:
@@ -118,6 +123,7 @@ def _network(value: str) -> str:
 
 
 Number = BeforeValidator(_no_yes_or_no)
+OffIsAWord = BeforeValidator(_off)
 Name = Annotated[str, AfterValidator(_name)]
 Network = Annotated[str, AfterValidator(_network)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
