@@ -29,18 +29,22 @@ def case(size: str, peer: str) -> str:
 
 
 def measure(folder: Path, amount: Amount) -> Iterator[Measured]:
-    """Store new objects of two sizes at two peers, the three ways taking turns object by object."""
+    """Store new objects of two sizes at two peers, the three ways taking turns.
+
+    No way's association stands while it is another's turn: pynetdicom's threads look for work a thousand times a second, which
+    slows down whoever else is in the process.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with Orthanc(folder / "orthanc") as orthanc, StoreSCP(folder / "storescp", options=["--fork"]) as storescp:
         for name, peer in (("Orthanc", orthanc), ("storescp", storescp)):
             for size, make in SIZES.items():
-                with ExitStack() as standing:
-                    ways = {"node": _node(peer, standing), KEPT: _Kept(peer, standing), NEW: _Each(peer)}
-                    for way in ways.values():
-                        way(make(folder))
-                    for _ in range(amount.rounds * OBJECTS_A_ROUND):
-                        for subject, way in ways.items():
-                            yield from _timed(case(size, name), subject, way, make(folder))
+                for _ in range(amount.rounds):
+                    for subject, begin in WAYS.items():
+                        with ExitStack() as standing:
+                            way = begin(peer, standing)
+                            way(make(folder))
+                            for _ in range(OBJECTS_A_ROUND):
+                                yield from _timed(case(size, name), subject, way, make(folder))
 
 
 def _timed(where: str, subject: str, way: Callable[[Path], object], path: Path) -> Iterator[Measured]:
@@ -105,3 +109,10 @@ class _Each(_Stock):
         association = self._associate()
         association.send_c_store(path)
         association.release()
+
+
+WAYS: dict[str, Callable[[Peer, ExitStack], Callable[[Path], object]]] = {
+    "node": _node,
+    KEPT: _Kept,
+    NEW: lambda peer, _: _Each(peer),
+}
