@@ -87,7 +87,8 @@ class Window:
 
     def _note_foreign(self, url: str) -> None:
         address = urlsplit(url)
-        if address.scheme not in ("data", "blob") and address.hostname != HOST:
+        # Chromium's own PDF viewer is made of pages with addresses of its own schemes.
+        if address.scheme not in ("data", "blob", "chrome", "chrome-extension") and address.hostname != HOST:
             self.troubles.append(f"beyond this machine: {url}")
 
     def _note_complaint(self, said: ConsoleMessage) -> None:

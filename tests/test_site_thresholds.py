@@ -1,6 +1,8 @@
 """A site's cut-offs hold for the weights they were made for, are told, and change what results are called; or the node says no."""
 
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 
@@ -8,7 +10,6 @@ import pytest
 import yaml
 
 from node import bundle as bundles
-from node import service
 from node.check import examine
 from node.config import Model, load
 from node.errors import ConfigError
@@ -140,13 +141,15 @@ def test_the_configuration_names_the_file_from_its_own_folder(tmp_path):
         assert load(config).model.thresholds is None
 
 
-def test_a_worker_does_not_start_on_a_mismatched_pair(path, tmp_path, capsys):
+def test_a_worker_does_not_start_on_a_mismatched_pair(path, tmp_path):
     changed(path, lambda form: form.update(thresholds_for="0" * 64))
-    settings = settings_for(tmp_path).model_copy(update={"model": Model(bundle=SHIPPED, thresholds=path)})
-    with pytest.raises(SystemExit) as end:
-        service.run_role(settings, "work")
-    assert end.value.code == EXIT_CONFIG
-    assert "made for weights 000000000000" in capsys.readouterr().err
+    config = tmp_path / "node.yaml"
+    config.write_text(yaml.safe_dump({"model": {"bundle": str(SHIPPED), "thresholds": str(path)}}))
+    # A process of its own: a role shapes the one that it runs in.
+    command = [sys.executable, "-m", "node", "serve", "--config", str(config), "--role", "work"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == EXIT_CONFIG
+    assert "made for weights 000000000000" in ended.stderr
 
 
 def test_a_reader_answers_by_the_site_s_cut_offs(bundle, path):

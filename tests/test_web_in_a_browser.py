@@ -18,6 +18,7 @@ from node.web import connection, tester
 from tests.browser import WITHIN_S, chromium, screenshots
 from tests.filled import FilledSpool, settings_for
 from tests.pages import PASSWORD, a_day, served, settings_with_a_password
+from tests.peers import wait_until
 from tests.running import BUNDLE, REPOSITORY
 
 pytestmark = [pytest.mark.viewer, pytest.mark.slow]
@@ -105,7 +106,7 @@ def test_every_page_is_read_aloud_and_fits_its_window(
         page.get_by_label("DICOM file").set_input_files(FILM)
         page.get_by_role("button", name="Test it").click()
         expect(page.get_by_role("row", name=re.compile("^Gate .*passes"))).to_be_visible()
-        assert page.get_by_alt_text("What the model sees").evaluate("picture => picture.naturalWidth") == 224
+        assert width_of(page, "What the model sees") == 224
         box = page.get_by_alt_text("What the model sees").bounding_box()
         assert box and abs(box["width"] - box["height"]) < 1
         look(page, f"{shown}-tested")
@@ -190,12 +191,19 @@ def test_without_a_script_all_works_as_well(browser: Browser, settings: Settings
         expect(page.get_by_role("link", name="Log in")).to_be_visible()
 
 
+def width_of(page: Page, text: str) -> int:
+    """The width in pixels of a picture, once it is there: it is drawn when it is asked for."""
+    picture = page.get_by_alt_text(text)
+    wait_until(lambda: bool(picture.evaluate("picture => picture.complete && picture.naturalWidth")), 60, text)
+    return int(picture.evaluate("picture => picture.naturalWidth"))
+
+
 def test_results_are_looked_at_and_released(browser: Browser, settings: Settings) -> None:
     with a_day(settings) as filled, served(settings) as site, window(browser, site) as page:
         log_in(page)
         page.locator("#unreleased a").click()
-        assert page.get_by_alt_text("Grad-CAM picture").evaluate("picture => picture.naturalWidth") > 400
-        assert page.get_by_alt_text("The film that").evaluate("picture => picture.naturalWidth") > 100
+        assert width_of(page, "Grad-CAM picture") > 400
+        assert width_of(page, "The film that") > 100
         (waiting,) = filled.spool.agenda.tasks("unreleased")
         page.get_by_role("button", name="Release these results").click()
         expect(page.get_by_role("status")).to_contain_text("is released and on its way")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.errors import ReportError
-from node.report import ResultObject, compose
+from node.pixels import read_dicom
+from node.report import EXTRAS, ResultObject, compose
 from node.report.check import check
 from node.report.identity import identity_of
 from tests.browser import WITHIN_S, Window, chromium, colored, is_film, screenshots
@@ -259,6 +260,33 @@ def test_orthancs_own_pages_show_the_picture(window: Window, hospital: Hospital)
         colored(stored.astype(int)) / stored[..., 0].size, abs=0.02
     )
     assert colored(stored.astype(int)) > 20_000
+
+
+def test_what_is_sent_on_request_opens_too(window: Window, hospital: Hospital, tmp_path: Path) -> None:
+    film = as_new_study(SUSPECT, PatientName="ON^REQUEST", PatientID="REQUEST", AccessionNumber="REQUEST")
+    path = file_of(film, tmp_path)
+    said = source((film, URGENT), plane=lambda _: read_dicom(path))
+    results = {each.kind: each.encodings[0].data for each in compose(said, replace(OPTIONS, extra=EXTRAS), "viewer")}
+    for data in (path.read_bytes(), *results.values()):
+        hospital.pacs.upload(data)
+    window.open_study(film.StudyInstanceUID)
+    window.wait_until_seen(is_film, "the film seen")
+    plain = colored(window.seen())
+    # OHIF has nothing to show a selection of images with, and says so beside its name.
+    assert "AI key" in window.series("KO").inner_text()
+    window.show("SR", "AI box")
+    window.wait_until_seen(lambda pixels: is_film(pixels) and colored(pixels) > 500 + plain, "the box on the film")
+    window.keep("box")
+    window.show("DOC")
+    window.page.locator("object[type='application/pdf']").wait_for()
+    held = dcmread(io.BytesIO(results["pdf"]))
+    shown = window.page.evaluate(
+        "async () => { const document_ = await fetch(document.querySelector('object').data);"
+        " return (await document_.arrayBuffer()).byteLength; }"
+    )
+    assert shown - held.EncapsulatedDocumentLength in (0, 1), "it is of even length in the PACS"
+    window.wait_until_seen(lambda pixels: pixels.mean() > 60, "the page, which is white")
+    window.keep("pdf")
 
 
 @pytest.fixture
