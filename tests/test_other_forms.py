@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (
 )
 
 from node import bundle as bundles
+from node import watch
 from node.agenda import Task
 from node.config import Destination, Report
 from node.deliver import StorageSCU
@@ -41,6 +42,7 @@ class Written:
         self.task: Task = filled.settled()
         filled.write_reading(self.task, Triage.URGENT)
         self.journey({}, self.destination(1, "pacs")).compose(self.task)
+        watch.stop()  # else it ends this process, as it would end a worker that hangs
 
     def journey(self, scus: dict[str, Any], *destinations: Destination) -> Journey:
         settings = settings_for(self.folder, destinations=destinations, report=Report(heat_map="off"))
