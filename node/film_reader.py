@@ -66,9 +66,8 @@ class FilmReader:
         return self._print(path).picture.astype(np.float32) / np.float32(255)
 
     def _print(self, path: Path) -> Print:
-        return self._kept(
-            path, path.stat().st_mtime_ns
-        )  # a study that was forgotten may come again under the same name
+        # By its time, too: a study that was forgotten may come again under the same name.
+        return self._kept(path, path.stat().st_mtime_ns)
 
     def _developed(self, path: Path, _: int) -> Print:
         watch.wind(self._darkroom.longest_s + self._step_s)

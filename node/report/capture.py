@@ -20,11 +20,11 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptu
 
 from node import __version__, codes
 from node.attributes import strings, text
-from node.product import MANUFACTURER, MODEL_NAME, uid
+from node.product import MANUFACTURER, MODEL_NAME
 from node.report import answer
 from node.report.encode import encode
 from node.report.films import Film
-from node.report.header import Context, Reference, concept, copied, sop_reference, stamp
+from node.report.header import OF_NO_STUDY, Context, Reference, concept, copied, sop_reference, stamp
 from node.report.picture import RGB, draw
 from node.report.source import Encoded, ResultObject
 from node.study import FloatArray
@@ -32,7 +32,6 @@ from node.study import FloatArray
 SERIES_NUMBER = 903
 # Letters and thin lines stay clean; at 95 the stream is half as large again.
 JPEG_QUALITY = 92
-_OF_NO_STUDY = uid("no study")
 _ORIENTATION = re.compile(r"[ALRPHF]{1,3}")  # PS3.3 C.7.6.1.1.1, bipeds
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 
@@ -103,10 +102,10 @@ def _frame() -> Dataset:
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        study_instance_uid=_OF_NO_STUDY,
-        series_instance_uid=_OF_NO_STUDY,
+        study_instance_uid=OF_NO_STUDY,
+        series_instance_uid=OF_NO_STUDY,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=_OF_NO_STUDY,
+        sop_instance_uid=OF_NO_STUDY,
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),

@@ -25,9 +25,9 @@ from pydicom.uid import (
 )
 
 from node import codes
-from node.product import MANUFACTURER, uid
+from node.product import MANUFACTURER
 from node.report import answer
-from node.report.header import Context, Reference, author, copied, evidence, predecessor, stamp
+from node.report.header import OF_NO_STUDY, Context, Reference, author, copied, evidence, predecessor, stamp
 from node.report.items import Item, container, text
 from node.report.source import ResultKind
 
@@ -58,8 +58,6 @@ AI_RESULTS = Kind("ai_results", 902, (Comprehensive3DSRStorage, ComprehensiveSRS
 BOX = Kind("box", 904, (ComprehensiveSRStorage,))
 KEY_OBJECT = Kind("key_object", 905, (KeyObjectSelectionDocumentStorage,))
 PDF = Kind("pdf", 906, (EncapsulatedPDFStorage,))
-
-_OF_NO_STUDY = uid("no study")
 
 
 def document(context: Context, kind: Kind, root: Item, pictures: Sequence[Reference]) -> Dataset:
@@ -116,16 +114,16 @@ def _frame(sop_class_uid: str, series_number: int) -> Dataset:
     study = Dataset()
     study.SOPClassUID = ComputedRadiographyImageStorage  # one the library has a table for
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        setattr(study, keyword, _OF_NO_STUDY)
+        setattr(study, keyword, OF_NO_STUDY)
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
         setattr(study, keyword, None)
     for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
         setattr(study, keyword, None)
     common = {
         "evidence": [study],
-        "series_instance_uid": _OF_NO_STUDY,
+        "series_instance_uid": OF_NO_STUDY,
         "series_number": series_number,
-        "sop_instance_uid": _OF_NO_STUDY,
+        "sop_instance_uid": OF_NO_STUDY,
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
     }

@@ -25,6 +25,8 @@ from node.report.source import ReportOptions
 from node.report.words import Words
 
 _LO_LENGTH = 64
+# What stands in a frame, which `copied` gives each study, until its own names are set.
+OF_NO_STUDY = uid("no study")
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _opacity(share: npt.ArrayLike, alpha: float) -> FloatArray:
 def _mixture(alpha: float) -> tuple[RGB, RGB]:
     """Return, for each of 256 shares from 0 to 1, what is kept of a film's brightness, and the color that is added to it.
 
-    Looked up and not computed, a picture of a megapixel takes 2 ms in place of 12, and is at most 3 of 255 off.
+    Looked up and not computed, a picture of a megapixel takes 2.5 ms of CPU in place of 17 (medians of four), and is at most 3 of 255 off.
     """
     levels = np.arange(256, dtype=np.uint8)
     opacity = _opacity(levels / 255, alpha)
