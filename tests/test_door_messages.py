@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pynetdicom import build_context
+from pynetdicom import build_context, dimse_messages, dimse_primitives
 
 from node.door import command
 from node.door.limits import Limits
@@ -291,3 +291,31 @@ def test_the_first_of_two_elements_counts() -> None:
     (message,) = Bench().takes(fragment(STORE, COMMAND | LAST, twice), fragment(STORE, LAST, b"x"))
     assert (type(message.primitive).__name__, message.primitive.AffectedSOPInstanceUID) == ("C_STORE", "1.2.3.4")
     assert C_STORE == command.C_STORE_RQ
+
+
+# The answer to a C-STORE
+
+
+def answer_to(uid: str, status: int, comment: str | None = None) -> dimse_primitives.C_STORE:
+    answer = dimse_primitives.C_STORE()
+    answer.MessageIDBeingRespondedTo, answer.Status = 7, status
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID, answer.ErrorComment = CR, uid, comment
+    return answer
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.3.4"])
+@pytest.mark.parametrize(("status", "comment"), [(0, None), (0xA700, "no room"), (0xC000, "cannot be understood")])
+def test_the_answer_to_a_c_store_is_to_the_byte_what_upstream_makes_of_it(
+    uid: str, status: int, comment: str | None
+) -> None:
+    answer = answer_to(uid, status, comment)
+    theirs = dimse_messages.C_STORE_RSP()
+    theirs.primitive_to_message(answer)
+    (encoded,) = theirs.encode_msg(STORE, 0)
+    assert encoded.presentation_data_value_list == [
+        (STORE, command.LAST_FRAGMENT_OF_A_COMMAND + command.store_response(answer))
+    ]
+
+
+def test_a_comment_in_other_letters_than_ascii_does_not_keep_an_answer_from_being_sent() -> None:
+    assert b"na?ve " in command.store_response(answer_to("1.2", 0xC000, "na\u00efve"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node import durable
-from node.durable import key_of, make_folder, read_json, write_json, write_new
+from node.durable import BEGIN_EVERY_BYTES, NewFile, key_of, make_folder, read_json, write_json, write_new
 from tests.spools import files, no_space
 
 HERE = Path(__file__).resolve().parents[1]
@@ -65,3 +65,30 @@ def test_a_key_names_one_uid_and_no_other():
     keys = {key_of(uid) for uid in ("1.2", "1.2 ", "1.2.3", "", "../..")}
     assert len(keys) == 5
     assert all(re.fullmatch(r"[0-9a-f]{32}", key) for key in keys)
+
+
+def test_the_disk_is_told_to_begin_with_each_part_of_a_new_file_once(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(durable, "begin_writing", lambda _, offset, count: told.append((offset, count)))
+    new = NewFile(tmp_path / "a")
+    part = bytes(BEGIN_EVERY_BYTES // 4)
+    for _ in range(11):
+        new.write(part)
+    new.discard()
+    assert told == [(0, BEGIN_EVERY_BYTES), (BEGIN_EVERY_BYTES, BEGIN_EVERY_BYTES)]
+
+
+def test_a_file_that_the_disk_was_told_to_begin_with_is_whole(tmp_path):
+    new = NewFile(tmp_path / "a")
+    parts = [os.urandom(BEGIN_EVERY_BYTES // 3) for _ in range(7)]
+    for part in parts:
+        new.write(part)
+    new.sync()
+    assert (tmp_path / "a").read_bytes() == b"".join(parts)
+
+
+def test_a_system_that_cannot_begin_early_is_not_asked_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_sync_file_range", None)
+    new = NewFile(tmp_path / "a")
+    new.write(bytes(BEGIN_EVERY_BYTES))
+    assert new.content().nbytes == BEGIN_EVERY_BYTES

@@ -14,11 +14,13 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.service_class import StorageServiceClass, VerificationServiceClass
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import AddressInformation
 
 from node.bell import Bell
+from node.door import command
 from node.door.callers import Peer
 from node.door.connection import Connection
 from node.door.messages import Message
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.5
 # How long the two threads may take until the request, which is there already, has gone from the one to the other.
 ACSE_TIMEOUT_S = 30.0
+# PS3.8 9.3.5.1 and Annex E: what comes before a fragment in a P-DATA-TF PDU.
+FRAGMENT_HEADER_BYTES = 6
 # By message, for upstream goes by the SOP class that the message names: a C-STORE of the Verification SOP class would be
 # answered with the Success of a C-ECHO.
 _SERVICES = {
@@ -141,6 +145,10 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             self._is_serving = self._is_paused = False
 
 
+def _answers_a_store(primitive: Any) -> bool:
+    return isinstance(primitive, C_STORE) and primitive.MessageIDBeingRespondedTo is not None
+
+
 class MessageQueue(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no types
     """The whole messages that wait for their answers; whoever asks for the next one waits, where upstream's naps."""
 
@@ -170,6 +178,22 @@ class MessageQueue(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom ha
         if was_full:
             self.dul.ring()
         return found
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; a response to a C-STORE, which upstream takes long to encode, as this package encodes it.
+
+        Parameters
+        ----------
+        primitive : pynetdicom DIMSE primitive
+        context_id : int
+        """
+        encoded = command.store_response(primitive) if _answers_a_store(primitive) else b""
+        if not encoded or 0 < self.maximum_pdu_size < len(encoded) + FRAGMENT_HEADER_BYTES:
+            super().send_msg(primitive, context_id)
+            return
+        data = P_DATA()
+        data.presentation_data_value_list.append((context_id, command.LAST_FRAGMENT_OF_A_COMMAND + encoded))
+        self.dul.send_pdu(data)
 
     def ring(self) -> None:
         """End a wait for a message."""

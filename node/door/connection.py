@@ -115,13 +115,13 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         if not count:
             self.at_end = True
             return False
-        self._acknowledge_at_once()
         self._end += count
         self.received += count
         return True
 
     def wait(self, seconds: float) -> None:
         """Wait until bytes come or the bell rings."""
+        self._acknowledge_at_once()
         self._readable.poll(seconds * 1000)
         self._bell.silence()
 
@@ -180,7 +180,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         self._buffer, self._begin, self._end = buffer, 0, len(there)
 
     def _acknowledge_at_once(self) -> None:
-        """Ask the kernel again, for it goes back to delaying by itself; a sender with Nagle's algorithm waits for it."""
+        """Have what came acknowledged now, for a sender with Nagle's algorithm waits for that; the kernel goes back to delaying by itself."""
         if _QUICKACK is not None:
             with contextlib.suppress(OSError):
                 self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
