@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from node.area import area_mean
 from node.errors import BundleError
 from node.pixels import Plane
 
@@ -183,7 +184,7 @@ class FilmCheck:
 
 def features(plane: Plane) -> tuple[Array, float]:
     """Return the features of a picture as it is, (FEATURES,) float32, and the share of it that is no empty border."""
-    canvas = stretched(cv2.resize(plane, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_AREA))
+    canvas = stretched(area_mean(plane, CANVAS_PX, CANVAS_PX))
     rows, columns = _content(canvas)
     content = canvas[rows, columns]
     thumbnail = stretched(cv2.resize(content, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA))

@@ -6,12 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from node import watch
 from node.darkroom import Darkroom
-from node.pixels import Plane
-from node.prints import Print
+from node.prints import Gray, Print
 from node.study import Prediction
 
 if TYPE_CHECKING:
@@ -55,15 +52,15 @@ class FilmReader:
         """Have the film that will be read next decoded while this process does other things."""
         self._darkroom.begin(path)
 
-    def picture(self, path: Path) -> Plane:
-        """Return a film at the size that a report shows it at, (rows, columns) float32 in [0, 1], 0 is black.
+    def picture(self, path: Path) -> Gray:
+        """Return a film as a report shows it, (rows, columns) uint8, 0 is black.
 
         Raises
         ------
         NotAssessable, InferenceError, OSError
             As `read` does; a film that was read may be asked for again after a new start.
         """
-        return self._print(path).picture.astype(np.float32) / np.float32(255)
+        return self._print(path).picture
 
     def _print(self, path: Path) -> Print:
         # By its time, too: a study that was forgotten may come again under the same name.

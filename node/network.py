@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from node.area import area_matrix
 from node.bundle import Architecture
 
 BACKBONE = "backbone"
@@ -66,23 +67,6 @@ def build_head(architecture: Architecture, pooled: Any) -> Any:
 def feature_map(model: keras.Model) -> keras.Model:
     """Return the part of a built model from the picture to the backbone's last feature map."""
     return keras.Model(model.input, model.get_layer(_POOLING).input, name="feature_map")
-
-
-def area_matrix(source: int, target: int) -> Array:
-    """Return the matrix that takes `source` cells in a row to `target` cells over the same length, each a mean.
-
-    Each new cell is the mean of the old ones it covers, weighted by how much of each: what OpenCV calls INTER_AREA. Transposed
-    it goes the other way and spreads each cell's content evenly over the cells that lie in it, so that the sum stays.
-
-    Returns
-    -------
-    ndarray, (target, source) float32
-        Each row sums to 1.
-    """
-    new, old = np.arange(target)[:, np.newaxis] / target, np.arange(source) / source
-    covered = np.minimum(new + 1 / target, old + 1 / source) - np.maximum(new, old)
-    matrix: Array = (np.maximum(covered, 0.0) * target).astype(np.float32)
-    return matrix
 
 
 def mean_shares(shares: Sequence[Any]) -> Any:

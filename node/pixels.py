@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from node.area import area_mean
 from node.attributes import DAMAGE, number, text, value_of, whole
 from node.decoders import Frame, Words, decode
 from node.errors import NotAssessable, Reason
@@ -28,7 +29,13 @@ Plane = npt.NDArray[np.float32]
 # An instance larger than this is not taken at the door either (node.door); the plane is at most twice as large.
 MAXIMUM_BYTES = 512 * 1024 * 1024
 
-_INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+def _linear(plane: Plane, rows: int, columns: int) -> Plane:
+    resized: Plane = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+_INTERPOLATIONS = {"area": area_mean, "linear": _linear}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +249,7 @@ def model_input(plane: Plane, spec: InputSpec) -> Plane:
 
 def model_gray(plane: Plane, spec: InputSpec) -> Plane:
     """Return the one channel of the model's input, (spec.rows, spec.columns) float32 in [0, 1]."""
-    resized = cv2.resize(plane, (spec.columns, spec.rows), interpolation=_INTERPOLATIONS[spec.interpolation])
-    return _stretched(resized, spec.percentiles)
+    return _stretched(_INTERPOLATIONS[spec.interpolation](plane, spec.rows, spec.columns), spec.percentiles)
 
 
 def in_channels(gray: Plane) -> Plane:

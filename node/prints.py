@@ -75,11 +75,9 @@ def shown(plane: Plane) -> Gray:
     rows, columns = plane.shape
     scale = min(FILM_HEIGHT / rows, FILM_WIDEST / columns)
     size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    light = cv2.resize(plane, size, interpolation=interpolation)
-    np.clip(light, 0, 1, out=light)
-    light *= 255
-    gray: Gray = np.round(light, out=light).astype(np.uint8)
+    # Between neighbors where hardly any falls out: the mean over areas takes 3 ms there for the same picture.
+    kind = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    gray: Gray = cv2.resize(cv2.convertScaleAbs(plane, alpha=255), size, interpolation=kind)
     return gray
 
 

@@ -180,7 +180,7 @@ class ReadingStages:
             profile: StudySource(
                 reading=reading,
                 headers=headers,
-                plane=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
+                shown=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
                 previous=self._previous_report(task.study_key, reading.previous, profile),
             )
             for profile in self._profiles()

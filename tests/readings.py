@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from node.errors import Reason
+from node.prints import shown
 from node.report import ReportOptions, StudySource
 from node.study import (
     FilmWarning,
@@ -85,7 +86,11 @@ def source(
         else:
             readings.append(ImageReading(number, f"key{number}", reason=outcome[0], detail=outcome[1]))
     reading = StudyReading("study", "generation", tuple(readings), MODEL, TIMES)
-    return StudySource(reading, headers, plane or (lambda key: chest(64, 56)), previous)
+    return StudySource(reading, headers, lambda key: shown((plane or _film)(key)), previous)
+
+
+def _film(_: str) -> FloatArray:
+    return chest(64, 56)
 
 
 def lateral(number: int = 2, **attributes: Any) -> tuple[Dataset, NOT_READ]:

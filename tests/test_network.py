@@ -7,12 +7,12 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from node import bundle as bundles
 from node import network
+from node.area import area_matrix
 from node.pixels import InputSpec, model_input, read_picture
 from tests.bundles import SHIPPED
 
@@ -20,15 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 (MEMBER, *_) = bundles.load(SHIPPED).manifest.members
 WEIGHTS = SHIPPED / MEMBER.file
 SMALL = replace(MEMBER.architecture, rows=64, columns=64, working_px=48)
-
-
-@pytest.mark.parametrize(("source", "target"), [(224, 160), (224, 112), (224, 224), (7, 5), (7, 1), (5, 3)])
-def test_the_area_matrix_takes_means_as_opencv_does(source, target):
-    cells = np.random.default_rng(3).random((source, 1), np.float32)
-    expected = cv2.resize(cells, (1, target), interpolation=cv2.INTER_AREA)
-    matrix = network.area_matrix(source, target)
-    np.testing.assert_allclose(matrix.sum(1), 1.0, rtol=1e-5)
-    np.testing.assert_allclose(matrix @ cells, expected, atol=1e-5)
 
 
 def test_the_mean_of_shares_on_one_grid_is_their_mean():
@@ -65,7 +56,7 @@ def test_a_network_that_works_at_fewer_pixels_sees_the_area_means_alone(picture)
     model, plain = network.build(SMALL), network.build(replace(SMALL, rows=48, columns=48, working_px=None))
     for each in (model, plain):
         each.load_weights(WEIGHTS)
-    down = network.area_matrix(64, 48)
+    down = area_matrix(64, 48)
     reduced = np.einsum("ri,sj,nijk->nrsk", down, down, picture)
     found, expected = (np.asarray(m(p, training=False)) for m, p in ((model, picture), (plain, reduced)))
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -88,6 +79,7 @@ def test_larger_backbones_are_built_with_their_activation(backbone, channels):
 PROGRAM = """
 import json, sys, numpy as np
 from node import network
+from node.area import area_matrix
 from node.bundle import Architecture
 import keras
 architecture, weights, picture = sys.argv[1:]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from node.prints import shown
 from node.report import canvas as canvas_module
 from node.report import picture
 from node.report.canvas import Canvas, typeface_for
@@ -48,7 +49,7 @@ def context_of(outcome: Prediction, language: str = "en") -> Context:
 
 def sheet(outcome: Prediction, shape: tuple[int, int] = (512, 512), language: str = "en") -> picture._Sheet:
     context = context_of(outcome, language)
-    return picture._sheet(context, context.study.images[0], chest(*shape))
+    return picture._sheet(context, context.study.images[0], shown(chest(*shape)))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -84,11 +85,11 @@ def test_the_layout_is_the_one_that_was_tried_in_viewers() -> None:
 def test_both_films_are_shown_whole_and_in_their_own_aspect(shape: str) -> None:
     rows, columns = SHAPES[shape]
     context = context_of(NORMAL)
-    drawn = picture._sheet(context, context.study.images[0], np.ones((rows, columns), np.float32))
+    drawn = picture._sheet(context, context.study.images[0], shown(np.ones((rows, columns), np.float32)))
     white = np.all(np.asarray(drawn.canvas.image)[: drawn.strip] > 250, axis=2)
-    shown = np.flatnonzero(white.any(axis=0))
+    across = np.flatnonzero(white.any(axis=0))
     height = np.count_nonzero(white.any(axis=1))
-    assert len(shown) / 2 / height == pytest.approx(columns / rows, rel=0.02)
+    assert len(across) / 2 / height == pytest.approx(columns / rows, rel=0.02)
 
 
 def test_a_film_of_4000_rows_is_shown_at_1024() -> None:
@@ -168,7 +169,7 @@ def colored(outcome: Prediction, opacity: float = ALPHA) -> np.ndarray:
     """How far from gray the heat map's film is, by pixel, above the names of the films."""
     context = context_of(outcome)
     worded = replace(context, options=replace(context.options, map_opacity=opacity))
-    drawn = picture._sheet(worded, worded.study.images[0], chest(512, 512))
+    drawn = picture._sheet(worded, worded.study.images[0], shown(chest(512, 512)))
     films = np.asarray(drawn.canvas.image)[: drawn.strip - 60, drawn.width // 2 + 10 :].astype(int)
     return np.ptp(films, axis=2)
 
@@ -256,11 +257,11 @@ def test_shipped_fonts_come_with_their_licence() -> None:
 
 
 def test_the_film_is_not_changed_by_drawing_it() -> None:
-    plane = chest(300, 260).copy()
-    before = plane.copy()
+    film = shown(chest(300, 260))
+    before = film.copy()
     context = context_of(URGENT)
-    drawn = draw(context, context.study.images[0], plane)
-    assert np.array_equal(plane, before)
-    shown = drawn[:1024, : (drawn.shape[1] - 6) // 2, 0]
-    small = cv2.resize(shown, (260, 300), interpolation=cv2.INTER_AREA).astype(float) / 255
-    assert np.abs(small[:270] - plane[:270]).mean() < 0.01
+    drawn = draw(context, context.study.images[0], film)
+    assert np.array_equal(film, before)
+    original = drawn[:1024, : (drawn.shape[1] - 6) // 2, 0]
+    small = cv2.resize(original, (260, 300), interpolation=cv2.INTER_AREA).astype(float) / 255
+    assert np.abs(small[:270] - chest(300, 260)[:270]).mean() < 0.01

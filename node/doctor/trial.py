@@ -31,6 +31,7 @@ from node.deliver import StorageSCU
 from node.doctor.findings import Finding, bad, good, told
 from node.errors import NodeError, Parked
 from node.pixels import Plane, read_dicom
+from node.prints import shown
 from node.product import NAME
 from node.report import EXTRAS, Encoded, ReportOptions, ResultObject, StudySource, compose
 from node.samples import studies
@@ -102,7 +103,7 @@ def _read(settings: Settings, bundle: Bundle, plane: Plane) -> StudyReading:
 
 
 def _source(reading: StudyReading, film: Dataset, plane: Plane) -> StudySource:
-    return StudySource(reading=reading, headers={_KEY: film}, plane=lambda key: plane, previous=None)
+    return StudySource(reading=reading, headers={_KEY: film}, shown=lambda key: shown(plane), previous=None)
 
 
 def _options(settings: Settings) -> ReportOptions:

@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptu
 
 from node import __version__, codes
 from node.attributes import strings, text
+from node.prints import Gray
 from node.product import MANUFACTURER, MODEL_NAME
 from node.report import answer
 from node.report.encode import encode
@@ -27,7 +28,6 @@ from node.report.films import Film
 from node.report.header import OF_NO_STUDY, Context, Reference, concept, copied, sop_reference, stamp
 from node.report.picture import RGB, draw
 from node.report.source import Encoded, ResultObject
-from node.study import FloatArray
 
 SERIES_NUMBER = 903
 # Letters and thin lines stay clean; at 95 the stream is half as large again.
@@ -56,7 +56,7 @@ def reference_of(context: Context, film: Film) -> Reference:
     )
 
 
-def capture(context: Context, film: Film, plane: FloatArray) -> Capture:
+def capture(context: Context, film: Film, gray: Gray) -> Capture:
     """Draw the picture of a film and write it as Secondary Capture.
 
     Parameters
@@ -64,7 +64,8 @@ def capture(context: Context, film: Film, plane: FloatArray) -> Capture:
     context : Context
     film : Film
         One that was read.
-    plane : ndarray, (rows, columns) float32 in [0, 1]
+    gray : ndarray, (rows, columns) uint8
+        The film as it is shown.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def capture(context: Context, film: Film, plane: FloatArray) -> Capture:
         When the identity fits no character set.
     """
     reference = reference_of(context, film)
-    rgb = draw(context, film, plane)
+    rgb = draw(context, film, gray)
     dataset = _dataset(context, film, reference, rgb)
     _compress(dataset, rgb)
     data = encode(dataset, context.identity, JPEGBaseline8Bit)

@@ -85,8 +85,8 @@ class Writer:
         """Draw the pictures, and write what is sent besides."""
         if self._context is None:
             return []
-        context, plane = self._context, self._source.plane
-        pictures = [capture(context, film, plane(film.reading.instance_key)) for film in _to_draw(context)]
+        context, shown = self._context, self._source.shown
+        pictures = [capture(context, film, shown(film.reading.instance_key)) for film in _to_draw(context)]
         return self._checked([*(picture.result for picture in pictures), *_extras(context, pictures)])
 
     def _checked(self, results: list[ResultObject]) -> list[ResultObject]:

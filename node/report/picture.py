@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from node.explain import on_film
-from node.prints import shown
+from node.prints import Gray
 from node.report import answer, warned
 from node.report.canvas import Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
@@ -94,21 +94,21 @@ class _Sheet:
         return self.strip + self.px(y)
 
 
-def draw(context: Context, film: Film, plane: FloatArray) -> RGB:
+def draw(context: Context, film: Film, gray: Gray) -> RGB:
     """Draw the picture of a film that was read.
 
     Parameters
     ----------
     context : Context
     film : Film
-    plane : ndarray, (rows, columns) float32 in [0, 1]
-        The film, 0 is black; any size and aspect.
+    gray : ndarray, (rows, columns) uint8
+        The film as it is shown, 0 is black; any size and aspect.
 
     Returns
     -------
     ndarray, (rows, columns, 3) uint8
     """
-    return np.asarray(_sheet(context, film, plane).canvas.image)
+    return np.asarray(_sheet(context, film, gray).canvas.image)
 
 
 def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB, float]:
@@ -159,9 +159,8 @@ def _mixture(alpha: float) -> tuple[RGB, RGB]:
     return np.rint(kept).astype(np.uint8), np.rint(tint).astype(np.uint8)
 
 
-def _sheet(context: Context, film: Film, plane: FloatArray) -> _Sheet:
+def _sheet(context: Context, film: Film, gray: Gray) -> _Sheet:
     assert film.prediction is not None
-    gray = shown(plane)
     alpha = context.options.map_opacity
     colored, strongest = overlay(gray, film.prediction.heat_map, alpha)
     # Of a picture that the model was not made for, its map holds no more than its percentages.

@@ -57,7 +57,7 @@ def _study() -> StudySource:
         ModelIdentity(_KEY, "0", "0" * 64),
         Times(now, now, now, now),
     )
-    film = np.tile(np.linspace(0, 1, FILM_HEIGHT, dtype=np.float32), (FILM_HEIGHT, 1))
+    film = np.tile(np.linspace(0, 255, FILM_HEIGHT).astype(np.uint8), (FILM_HEIGHT, 1))
     return StudySource(reading, {_KEY: _header()}, lambda key: film)
 
 

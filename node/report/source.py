@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 from pydicom.dataset import Dataset
 
+from node.prints import Gray
 from node.product import uid
-from node.study import FloatArray, StudyReading
+from node.study import StudyReading
 
 # In a film, bright lung markings stay visible through it, and its colors are told apart.
 ALPHA = 0.55
@@ -30,8 +31,8 @@ class StudySource:
     headers : mapping of str to Dataset
         By instance key, the data sets without pixel data, as parsed from bytes: a data set built in memory may lose
         the letters of a name on its way through a character set with code extensions.
-    plane : callable
-        From an instance key to the film: ndarray, (rows, columns) float32 in [0, 1], 0 is black, own resolution.
+    shown : callable
+        From an instance key to the film as `node.prints.shown` makes it: ndarray, (rows, columns) uint8, 0 is black.
         Asked only for images that get a picture.
     previous : Dataset or None
         Header of the report that this one replaces.
@@ -39,7 +40,7 @@ class StudySource:
 
     reading: StudyReading
     headers: Mapping[str, Dataset]
-    plane: Callable[[str], FloatArray]
+    shown: Callable[[str], Gray]
     previous: Dataset | None = None
 
 
