@@ -1,5 +1,6 @@
 """The heat map: empty where nothing is found, strong where a film is flagged, and in its place on the film."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,6 +76,13 @@ def test_a_hot_cell_lands_in_its_place_on_the_film(shape):
     weight = enlarged / enlarged.sum()
     center = [(weight.sum(1) * (np.arange(shape[0]) + 0.5)).sum(), (weight.sum(0) * (np.arange(shape[1]) + 0.5)).sum()]
     np.testing.assert_allclose(np.divide(center, shape), [1.5 / 7, 5.5 / 7], atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(1024, 840), (256, 256), (5, 3)])
+def test_a_map_is_enlarged_as_opencv_enlarges_it(shape):
+    heat_map = np.random.default_rng(7).random((7, 5), np.float32)
+    expected = cv2.resize(heat_map, shape[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    np.testing.assert_allclose(on_film(heat_map, shape), expected, atol=1e-6)
 
 
 def test_enlarging_never_leaves_the_scale():

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import structlog
 import yaml
 
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
     structlog.configure(processors=[_drop])
+    cv2.setNumThreads(1)  # as in the worker
     profile = cProfile.Profile(time.thread_time) if asked.profile else None
     stages = Stages(profile)
     with tempfile.TemporaryDirectory(prefix="stages-") as folder:
