@@ -44,8 +44,9 @@ def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
     shifted by less than 3, so none is corrected.
     """
     rows, columns = shape
-    cells = np.asarray(heat_map, np.float32)
-    enlarged: Array = _cubic(cells.shape[0], rows) @ cells @ _cubic(cells.shape[1], columns).T
+    cells: Array = np.asarray(heat_map, np.float32)
+    down, across = _cubic(cells.shape[0], rows), _cubic(cells.shape[1], columns)
+    enlarged: Array = np.matmul(down @ cells, across.T, dtype=np.float32)
     return np.clip(enlarged, 0.0, 1.0, out=enlarged)
 
 

@@ -65,7 +65,7 @@ def test_no_text_is_cut_or_runs_into_another(outcome: str, shape: str, language:
             continue  # the names of the films
         column = next(index for index in range(3) if left < edges[index + 1])
         assert edges[column] <= left and right <= edges[column + 1], f"{text!r} leaves its column"
-        assert bottom <= drawn.canvas.image.height - drawn.px(36), f"{text!r} stands where viewers print"
+        assert bottom <= drawn.canvas.height - drawn.px(36), f"{text!r} stands where viewers print"
     for (one, a), (other, b) in combinations(written, 2):
         apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
         assert apart, f"{one!r} runs into {other!r}"
@@ -78,7 +78,7 @@ def test_the_top_of_the_films_is_free_of_text(shape: str) -> None:
 
 
 def test_the_layout_is_the_one_that_was_tried_in_viewers() -> None:
-    assert np.asarray(sheet(URGENT).canvas.image).shape == (1454, 2054, 3)
+    assert sheet(URGENT).canvas.pixels.shape == (1454, 2054, 3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -86,7 +86,7 @@ def test_both_films_are_shown_whole_and_in_their_own_aspect(shape: str) -> None:
     rows, columns = SHAPES[shape]
     context = context_of(NORMAL)
     drawn = picture._sheet(context, context.study.images[0], shown(np.ones((rows, columns), np.float32)))
-    white = np.all(np.asarray(drawn.canvas.image)[: drawn.strip] > 250, axis=2)
+    white = np.all(drawn.canvas.pixels[: drawn.strip] > 250, axis=2)
     across = np.flatnonzero(white.any(axis=0))
     height = np.count_nonzero(white.any(axis=1))
     assert len(across) / 2 / height == pytest.approx(columns / rows, rel=0.02)
@@ -131,7 +131,7 @@ def test_a_film_that_looks_turned_has_no_large_percentage_and_no_full_bars() -> 
 
 def bars(outcome: Prediction) -> int:
     """Count the pixels in a bar's color."""
-    pixels = np.asarray(sheet(outcome).canvas.image)[1030:, 760:1370].reshape(-1, 3)
+    pixels = sheet(outcome).canvas.pixels[1030:, 760:1370].reshape(-1, 3)
     return int(sum((pixels == color).all(axis=1).sum() for color in (picture.BAR, picture.BAR_ABOVE)))
 
 
@@ -147,7 +147,7 @@ def test_the_large_answer_reads_in_a_thumbnail() -> None:
 
 def test_a_film_with_nothing_found_stays_gray_and_says_so() -> None:
     drawn = sheet(NORMAL)
-    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60]  # above the names of the films
+    films = drawn.canvas.pixels[: drawn.strip - 60]  # above the names of the films
     assert np.ptp(films[:, drawn.width // 2 + 10 :].astype(int), axis=2).max() == 0
     caption = " ".join(text for text, _ in drawn.canvas.written)
     assert "no region stands out" in caption
@@ -156,7 +156,7 @@ def test_a_film_with_nothing_found_stays_gray_and_says_so() -> None:
 
 def test_a_flagged_film_is_colored_where_the_map_is_strong_and_there_alone() -> None:
     drawn = sheet(URGENT)
-    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60].astype(int)
+    films = drawn.canvas.pixels[: drawn.strip - 60].astype(int)
     color = np.ptp(films, axis=2) > 20
     assert not color[:, : drawn.width // 2].any()
     rows, columns = np.nonzero(color)
@@ -170,7 +170,7 @@ def colored(outcome: Prediction, opacity: float = ALPHA) -> np.ndarray:
     context = context_of(outcome)
     worded = replace(context, options=replace(context.options, map_opacity=opacity))
     drawn = picture._sheet(worded, worded.study.images[0], shown(chest(512, 512)))
-    films = np.asarray(drawn.canvas.image)[: drawn.strip - 60, drawn.width // 2 + 10 :].astype(int)
+    films = drawn.canvas.pixels[: drawn.strip - 60, drawn.width // 2 + 10 :].astype(int)
     return np.ptp(films, axis=2)
 
 
@@ -210,7 +210,7 @@ def test_a_map_is_laid_where_it_belongs() -> None:
 def test_bars_are_highlighted_only_where_the_image_is_flagged() -> None:
     above = prediction(Triage.UNCERTAIN, 0.2, 0.55, 0.25, spreads=(0.2, 0.2, 0.2))
     for outcome, expected in ((FLAGGED, True), (above, False)):
-        pixels = np.asarray(sheet(outcome).canvas.image)[1030:, 760:1370].reshape(-1, 3)
+        pixels = sheet(outcome).canvas.pixels[1030:, 760:1370].reshape(-1, 3)
         assert bool((pixels == picture.BAR_ABOVE).all(axis=1).any()) == expected
 
 
@@ -249,6 +249,16 @@ def test_text_shrinks_until_it_fits_its_box() -> None:
     assert len(paper.written) > 3
     assert max(bottom for _, (_, _, _, bottom) in paper.written) <= 190
     assert max(right for _, (_, _, right, _) in paper.written) <= 390
+
+
+def test_a_rectangle_without_an_inside_leaves_the_sheet_as_it_is() -> None:
+    typeface = typeface_for("")
+    assert typeface is not None
+    paper = Canvas(20, 20, (1, 2, 3), typeface)
+    paper.fill(10, 5, 8, 9, (255, 255, 255))
+    assert (paper.pixels == (1, 2, 3)).all()
+    paper.fill(10, 5, 10, 5, (255, 255, 255))
+    assert np.argwhere(paper.pixels[..., 0] == 255).tolist() == [[5, 10]]
 
 
 def test_shipped_fonts_come_with_their_licence() -> None:

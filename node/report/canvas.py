@@ -15,10 +15,14 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
+RGB = npt.NDArray[np.uint8]
 
 BLACK: Color = (0, 0, 0)
 SMALLEST = 12
@@ -94,17 +98,36 @@ class Canvas:
 
     Attributes
     ----------
-    image : PIL.Image.Image
-    draw : PIL.ImageDraw.ImageDraw
+    pixels : ndarray, (height, width, 3) uint8
     written : list of (str, (left, top, right, bottom))
         Every text with the place that it takes.
     """
 
     def __init__(self, width: int, height: int, background: Color, typeface: Typeface) -> None:
-        self.image = Image.new("RGB", (width, height), background)
-        self.draw = ImageDraw.Draw(self.image)
+        self.pixels: RGB = np.empty((height, width, 3), np.uint8)
+        self.pixels[:] = np.tile(np.array(background, np.uint8), (width, 1))
         self.written: list[tuple[str, Box]] = []
         self._typeface = typeface
+
+    @property
+    def width(self) -> int:
+        """In pixels, as is the height."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[0])
+
+    def lay(self, picture: RGB, left: int, top: int) -> None:
+        """Lay a picture on the sheet."""
+        rows, columns = picture.shape[:2]
+        self.pixels[top : top + rows, left : left + columns] = picture
+
+    def fill(self, left: int, top: int, right: int, bottom: int, color: Color) -> None:
+        """Fill a rectangle, its last column and row included; nothing where it has none."""
+        if left <= right and top <= bottom:
+            cv2.rectangle(self.pixels, (left, top), (right, bottom), color, cv2.FILLED)
 
     def width_of(self, text: str, size: int, bold: bool = False) -> float:
         """Return the width of a text in pixels."""
@@ -130,7 +153,10 @@ class Canvas:
     def _print(self, x: float, y: float, color: Color, ink: _Ink) -> Box:
         left, top = round(x) + ink.left, round(y) + ink.top
         box = left, top, left + ink.mask.width, top + ink.mask.height
-        self.image.paste(color, box, ink.mask)
+        rows, columns = slice(max(top, 0), max(box[3], 0)), slice(max(left, 0), max(box[2], 0))
+        part = Image.fromarray(self.pixels[rows, columns])
+        part.paste(color, (left - columns.start, top - rows.start), ink.mask)
+        self.pixels[rows, columns] = np.asarray(part)
         return box
 
     def flow(self, box: Box, paragraphs: Sequence[tuple[str, Color, bool]], largest: int) -> None:

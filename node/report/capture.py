@@ -23,10 +23,11 @@ from node.attributes import strings, text
 from node.prints import Gray
 from node.product import MANUFACTURER, MODEL_NAME
 from node.report import answer
+from node.report.canvas import RGB
 from node.report.encode import encode
 from node.report.films import Film
 from node.report.header import OF_NO_STUDY, Context, Reference, concept, copied, sop_reference, stamp
-from node.report.picture import RGB, draw
+from node.report.picture import draw
 from node.report.source import Encoded, ResultObject
 
 SERIES_NUMBER = 903

@@ -23,11 +23,11 @@ from reportlab.platypus import Image, KeepTogether, Paragraph, SimpleDocTemplate
 
 from node.product import NAME
 from node.report import answer, warned
-from node.report.canvas import Color, Typeface, typefaces
+from node.report.canvas import RGB, Color, Typeface, typefaces
 from node.report.films import Film, told
 from node.report.header import Context
 from node.report.identity import decoded
-from node.report.picture import BANNERS, RGB, WARNING, WHITE
+from node.report.picture import BANNERS, WARNING, WHITE
 from node.study import Triage
 
 # Points, 1/72 inch.

@@ -14,12 +14,11 @@ from functools import cache
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from node.explain import on_film
 from node.prints import Gray
 from node.report import answer, warned
-from node.report.canvas import Canvas, Color, Typeface, typeface_for
+from node.report.canvas import RGB, Canvas, Color, Typeface, typeface_for
 from node.report.films import Film
 from node.report.header import Context
 from node.report.source import ALPHA
@@ -58,8 +57,6 @@ BANNERS: dict[Triage, tuple[Color, Color]] = {
     Triage.UNCERTAIN: ((120, 94, 150), WHITE),
 }
 
-RGB = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class _Sheet:
@@ -79,7 +76,7 @@ class _Sheet:
 
     @property
     def width(self) -> int:
-        return self.canvas.image.width
+        return self.canvas.width
 
     @property
     def bottom(self) -> int:
@@ -108,7 +105,7 @@ def draw(context: Context, film: Film, gray: Gray) -> RGB:
     -------
     ndarray, (rows, columns, 3) uint8
     """
-    return np.asarray(_sheet(context, film, gray).canvas.image)
+    return _sheet(context, film, gray).canvas.pixels
 
 
 def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB, float]:
@@ -197,7 +194,7 @@ def _films(sheet: _Sheet, plain: RGB, colored: RGB) -> None:
     left = (sheet.width - 2 * columns - GAP) // 2
     for index, (rgb, label) in enumerate(((plain, "original"), (colored, "heat_map"))):
         x, y = left + index * (columns + GAP), (sheet.strip - rows) // 2
-        sheet.canvas.image.paste(Image.fromarray(rgb), (x, y))
+        sheet.canvas.lay(rgb, x, y)
         name = sheet.words.picture[label]
         sheet.canvas.write_outlined(x + columns / 2, y + rows - sheet.px(14), name, sheet.px(24), FOREGROUND)
 
@@ -208,7 +205,7 @@ def _banner(sheet: _Sheet, right: int) -> None:
     background, color = BANNERS[triage]
     margin = px(26)
     inner = right - 2 * margin
-    canvas.draw.rectangle((0, sheet.strip, right, canvas.image.height - 1), fill=background)
+    canvas.fill(0, sheet.strip, right, canvas.height - 1, background)
     bottom = _warning(sheet, margin, right)
     if triage in (Triage.URGENT, Triage.FLAGGED):
         finding = answer.leading_finding(sheet.prediction)
@@ -229,7 +226,7 @@ def _warning(sheet: _Sheet, margin: int, right: int) -> int:
     if not said:
         return sheet.bottom
     canvas, px, top = sheet.canvas, sheet.px, sheet.bottom - sheet.px(WARNING_HEIGHT)
-    canvas.draw.rectangle((0, top, right, canvas.image.height - 1), fill=BACKGROUND)
+    canvas.fill(0, top, right, canvas.height - 1, BACKGROUND)
     size = canvas.fitting(said, right - 2 * margin, px(40), True)
     if size >= px(SMALLEST_LINE):
         canvas.write(margin, (top + sheet.bottom) / 2, said, size, WARNING, True, "lm")
@@ -251,11 +248,12 @@ def _bars(sheet: _Sheet, left: int, right: int) -> None:
         canvas.write(right, y + px(17), shown, size, color, reliable, "rm")
         bar = y + px(42)
         filled = left + round((right - left) * finding.probability)
-        canvas.draw.rectangle((left, bar, right, bar + thick), fill=TROUGH)
+        canvas.fill(left, bar, right, bar + thick, TROUGH)
         if reliable:
-            canvas.draw.rectangle((left, bar, filled, bar + thick), fill=BAR_ABOVE if above else BAR)
+            canvas.fill(left, bar, filled, bar + thick, BAR_ABOVE if above else BAR)
         else:  # an outline: a full bar would look like a measurement
-            canvas.draw.rectangle((left, bar, filled, bar + thick), outline=BAR, width=px(2))
+            canvas.fill(left, bar, filled, bar + thick, BAR)
+            canvas.fill(left + px(2), bar + px(2), filled - px(2), bar + thick - px(2), TROUGH)
         if finding.cut_off is not None:
             _cut_off(sheet, left, right, bar, finding.cut_off)
         y = bar + px(78)
@@ -265,7 +263,7 @@ def _cut_off(sheet: _Sheet, left: int, right: int, bar: int, cut_off: float) -> 
     canvas, px = sheet.canvas, sheet.px
     label = sheet.words.table["cut_off"].format(percent=cut_off_percent(cut_off))
     x, half = left + round((right - left) * cut_off), canvas.width_of(label, px(22)) / 2
-    canvas.draw.line((x, bar - px(7), x, bar + px(33)), fill=WHITE, width=px(4))
+    canvas.fill(x - px(2), bar - px(7), x + px(2) - 1, bar + px(33), WHITE)
     canvas.write(min(max(x, left + half), right - half), bar + px(35), label, px(22), MUTED, anchor="ma")
 
 
@@ -274,7 +272,7 @@ def _notes(sheet: _Sheet, left: int, right: int) -> None:
     canvas, phrases, px, at = sheet.canvas, sheet.words.picture, sheet.px, sheet.at
     ramp = np.tile(np.linspace(0, 1, right - left, dtype=np.float32), (px(20), 1))
     colors, _ = overlay(np.full(ramp.shape, 128, np.uint8), ramp, sheet.context.options.map_opacity)
-    canvas.image.paste(Image.fromarray(colors), (left, at(24)))
+    canvas.lay(colors, left, at(24))
     for x, name, anchor in ((left, "low", "la"), ((left + right) / 2, "attention", "ma"), (right, "high", "ra")):
         canvas.write(x, at(49), phrases[name], px(22), MUTED, anchor=anchor)
     canvas.flow((left, at(96), right, sheet.bottom), _paragraphs(sheet), px(25))
