@@ -24,6 +24,7 @@ from node import codes
 from node.errors import Reason, ReportError
 from node.gate import is_own_object
 from node.report import ReportOptions, ResultObject, compose, rehearse
+from node.report import encode as encode_module
 from node.report.picture import draw
 from node.study import StudyReading
 from tests.films import chest, dx_film, parsed
@@ -392,3 +393,14 @@ def test_a_header_says_lateral_where_the_gate_says_not_frontal() -> None:
 def uids(options: ReportOptions) -> set[str]:
     results = compose(source((dx_film(), URGENT)), options, "viewer")
     return {encoded.sop_instance_uid for result in results for encoded in result.encodings}
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("profile", ["viewer", "air"])
+def test_codes_that_are_kept_as_they_were_written_are_written_as_ever(
+    monkeypatch: pytest.MonkeyPatch, profile: Any, language: str
+) -> None:
+    said, options = source((dx_film(), URGENT), lateral()), replace(OPTIONS, language=language, heat_map="off")
+    kept = [[each.data for each in result.encodings] for result in compose(said, options, profile)]
+    monkeypatch.setattr(encode_module, "_OF_A_CODE", set())
+    assert [[each.data for each in result.encodings] for result in compose(said, options, profile)] == kept

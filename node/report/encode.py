@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from io import BytesIO
 
 from pydicom import dcmread, dcmwrite
@@ -21,8 +22,9 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filewriter import correct_ambiguous_vr
-from pydicom.tag import Tag
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import correct_ambiguous_vr, write_data_element
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node import __version__
@@ -39,6 +41,14 @@ _WITH_EXTENSIONS = {f"ISO 2022 IR {number}" for number in (6, *_REPERTOIRES)}
 
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _IMPLEMENTATION_VERSION = f"CXRTRIAGE_{__version__}"[:16]
+
+# Half of what a report consists of are codes, and the next report has nearly the same.
+CODES_KEPT = 512
+_OF_A_CODE = {
+    Tag(tag_for_keyword(keyword) or 0)
+    for keyword in ("ConceptNameCodeSequence", "ConceptCodeSequence", "MeasurementUnitsCodeSequence")
+}
+_SEQUENCE_HEADER_BYTES = 12  # PS3.5 Table 7.1-1
 
 Way = tuple[tuple[str, ...], Mapping[str, bytes]]
 
@@ -164,8 +174,31 @@ def _written_once(element: DataElement) -> None:
     if element.VR == "SQ":
         for item in element.value:
             item.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding)
-            for below in item:
-                _written_once(below)
+            for below in list(item.values()):
+                if below.tag in _OF_A_CODE and not below.is_raw and (written := _code(below)):
+                    item[below.tag] = written
+                elif not below.is_raw:
+                    _written_once(below)
+
+
+def _code(element: DataElement) -> RawDataElement | None:
+    """Return a sequence of one code as it is written, None where its letters depend on the character set."""
+    (code,) = element.value
+    parts = tuple((part.tag, part.VR, part.value) for part in code.values())
+    return _written_code(element.tag, parts) if all(str(value).isascii() for _, _, value in parts) else None
+
+
+@lru_cache(maxsize=CODES_KEPT)
+def _written_code(tag: BaseTag, parts: tuple[tuple[BaseTag, str, str], ...]) -> RawDataElement:
+    """Return a sequence of one code in Explicit VR Little Endian."""
+    code = Dataset()
+    for part in parts:
+        code.add(DataElement(*part))
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_data_element(buffer, DataElement(tag, "SQ", [code]))
+    value = buffer.getvalue()[_SEQUENCE_HEADER_BYTES:]
+    return RawDataElement(tag, "SQ", len(value), value, 0, False, True)
 
 
 def _put(dataset: Dataset, keyword: str, value: bytes) -> None:
