@@ -14,12 +14,10 @@ import os
 import signal
 import stat
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ from node import audit, disk, log
 from node.config import Settings
 from node.durable import FOLDER_MODE, make_folder, write_json
 from node.errors import BundleError, ConfigError, NodeError
+from node.stopping import STOP_SIGNALS, StopEvent, stop_on_signals
 
 if TYPE_CHECKING:
     from node.bundle import Bundle
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 ROLES = ("receive", "work", "web")
 # sysexits.h EX_CONFIG: a role that ends so waits for a person, and starting it again would not help.
 EXIT_CONFIG = 78
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A role that dies is started again after 1 s, 2 s, 4 s ... 60 s; one that ran for a minute begins anew.
 LONGEST_PAUSE_S = 60.0
 STEADY_AFTER_S = 60.0
@@ -52,7 +50,6 @@ NOT_FOR_THE_RECEIVER = ("PIL", "jpeg_ls", "numpy", "pylibjpeg", "requests")
 NOT_FOR_THE_WORKER = ("matplotlib", "pandas", "sklearn")
 NO_PRIVATE_ATTRIBUTES = ModuleType("pydicom._private_dict")
 NO_PRIVATE_ATTRIBUTES.__dict__["private_dictionaries"] = {}
-HEED_SIGNALS_EVERY_S = 0.5
 # How often the receiver says how its door is doing, if that has changed; Prometheus asks every 15 s or less often.
 SAY_EVERY_S = 5.0
 FIRST_READY_WITHIN_S = 5.0
@@ -83,7 +80,7 @@ def serve(settings: Settings, role: str) -> None:
         log.tell_held_back(at_once=True)
 
 
-# Where this process says that it lives, for its supervisor: a shared number, the time of CLOCK_MONOTONIC (s).
+# Where this process says that it lives, for its supervisor.
 _pulse: Any = None
 
 
@@ -150,7 +147,7 @@ def _receive(settings: Settings, announce: _Announce) -> None:
 
     gc.freeze()
     gc.enable()
-    stopped = _stop_on_signals()
+    stopped = stop_on_signals(_pulse)
     receiver = Receiver(settings, Spool(settings.spool.folder, settings.spool.reserve_bytes))
     announce(host=settings.listen.host, port=receiver.start(), door=receiver.door(), tally=receiver.tally())
     while not stopped.wait_up_to(SAY_EVERY_S):
@@ -203,7 +200,7 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     confine.limit_data(settings.limits.worker_mb)
     log.withhold_all()  # TensorFlow and Keras print what they log by themselves
     # Before this a signal ends the process at once: nothing is in work, and the imports would not heed an event.
-    stopped = _stop_on_signals()
+    stopped = stop_on_signals(_pulse)
     # A picture is drawn while its report is sent: the sending thread must not wait 5 ms for each of its turns.
     sys.setswitchinterval(TURN_S)
     films = FilmReader(reader, darkroom, settings.limits.step_s)
@@ -225,7 +222,7 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
 def _web(settings: Settings, announce: _Announce) -> None:
     from node.web.server import StatusServer
 
-    stopped = _stop_on_signals()
+    stopped = stop_on_signals(_pulse)
     server = StatusServer(settings)
     postman = _postman(settings)
     announce(host=settings.web.host, port=server.start())
@@ -245,55 +242,6 @@ def _postman(settings: Settings) -> Postman | None:
     postman = Postman(settings)
     postman.start()
     return postman
-
-
-class _Event:
-    """An event that a signal handler may set: ``threading.Event`` is locked for good where the signal meets its wait."""
-
-    def __init__(self) -> None:
-        self._tokens: SimpleQueue[None] = SimpleQueue()
-
-    def set(self) -> None:
-        self._tokens.put(None)
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until the event is set, which it stays; tell whether it is."""
-        try:
-            self._tokens.get(timeout=timeout_s)
-        except Empty:
-            return False
-        self.set()
-        return True
-
-    def wait_up_to(self, timeout_s: float) -> bool:
-        """Wait until the event is set, or for so long; tell whether it is.
-
-        In short waits: the system may hand a signal to any thread, and the handler runs only once this one wakes up.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        while not self.wait(HEED_SIGNALS_EVERY_S):
-            if _pulse is not None:
-                _pulse.value = time.monotonic()
-            if time.monotonic() >= deadline_s:
-                return False
-        return True
-
-
-def _stop_on_signals() -> _Event:
-    """Return an event that SIGTERM, SIGINT, or the end of the supervising process sets."""
-    stopped = _Event()
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stopped.set())
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_stop_with, args=(parent, stopped), daemon=True).start()
-    return stopped
-
-
-def _stop_with(parent: Any, stopped: _Event) -> None:
-    """Wait for the end of the supervising process, even a violent one: its roles must not outlive it."""
-    parent.join()
-    stopped.set()
 
 
 @contextlib.contextmanager
@@ -362,7 +310,7 @@ class Supervisor:
         self._pulses: dict[str, Any] = {}
         self._due: dict[str, float] = {}
         self._pauses = dict.fromkeys(roles, 1.0)
-        self._stopped = _Event()
+        self._stopped = StopEvent()
 
     def run(self) -> None:
         """Start the roles and keep them running until a signal, or until a role needs a person.

@@ -20,6 +20,7 @@ from node.config import Spool as SpoolSection
 from node.durable import read_json
 from node.errors import BundleError, ConfigError, NodeError
 from node.service import EXIT_CONFIG, _sole
+from node.stopping import StopEvent
 from tests.peers import free_port, wait_until
 from tests.radiographs import PATIENT, radiograph
 from tests.senders import EXPLICIT, HOST, associated, bring, request
@@ -183,7 +184,7 @@ def test_the_lock_and_the_announcement_are_this_users_alone(tmp_path):
 
 def test_an_event_is_not_locked_where_a_signal_meets_its_own_wait():
     """The signal comes at every moment of the wait, for some thousand times."""
-    event = service._Event()
+    event = StopEvent()
     assert event.wait(0) is False
     before = signal.signal(signal.SIGALRM, lambda *_: event.set())
     try:
