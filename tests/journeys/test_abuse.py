@@ -60,7 +60,9 @@ class Receiver:
         with self.said.open("wb") as output:
             joined = {"stdout": output, "stderr": subprocess.STDOUT}
             self.process = subprocess.Popen(program, cwd=REPOSITORY, preexec_fn=limit, **joined)  # type: ignore[call-overload]
-        wait_until(lambda: self.process.poll() is not None or b"listener.opened" in self.said.read_bytes(), 60)
+        # It announces itself once all its threads have been started, the last of them after the port is open.
+        announced = folder / "spool" / "run" / "receive.json"
+        wait_until(lambda: self.process.poll() is not None or announced.exists(), 60)
         self.port: int = self.events("listener.opened")[0]["port"]
         self._proc = Path("/proc") / str(self.process.pid)
         self.threads = self.status("Threads")
