@@ -31,7 +31,7 @@ test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed
 
 .PHONY: test-fast
 test-fast: setup ## run the quick tests, which need no other program
-	@$(BIN)/pytest -rs -m "not slow and not peers and not viewer and not training"
+	@$(BIN)/pytest -rs -n $(WORKERS) --dist loadfile -m "not slow and not peers and not viewer and not training"
 
 # Hours on end: STUDIES, ASSOCIATIONS, KILLS and ACKNOWLEDGMENTS say how much; results in out/soak.
 STUDIES ?= 5000
