@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PRCTL = _LIBC.prctl
 _MIB = 1 << 20
-# malloc.h: the number of heaps; from how many bytes an allocation has a mapping of its own, at most 32 MiB; and how much of a heap's end
+# malloc.h and mallopt(3): the number of heaps; from how many bytes an allocation has a mapping of its own, at most 32 MiB; and how much of a heap's end
 # may be free before it is given back. To set one of the last two fixes the other at 128 KiB.
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 _MALLOC = {_M_ARENA_MAX: 2, _M_MMAP_THRESHOLD: 32 * _MIB, _M_TRIM_THRESHOLD: 256 * _MIB}

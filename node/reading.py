@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -26,9 +25,6 @@ from node.gate import GateRules, judge
 from node.report import Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
-
-# Each is looked at four times: ahead, for the reading, the report and the pictures. Few, for a header may be large.
-HEADERS_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -202,11 +198,7 @@ class ReadingStages:
 
 
 def _header(path: Path) -> Dataset:
-    return _parsed(path, path.stat().st_mtime_ns)  # a study that was forgotten may come again under the same name
-
-
-@lru_cache(maxsize=HEADERS_KEPT)
-def _parsed(path: Path, _: int) -> Dataset:
+    # Anew each time: the identity is taken from bytes, and whoever looks at a value of a header turns it into text.
     return dcmread(path, stop_before_pixels=True)
 
 

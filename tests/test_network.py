@@ -79,7 +79,6 @@ def test_larger_backbones_are_built_with_their_activation(backbone, channels):
 PROGRAM = """
 import json, sys, numpy as np
 from node import network
-from node.area import area_matrix
 from node.bundle import Architecture
 import keras
 architecture, weights, picture = sys.argv[1:]

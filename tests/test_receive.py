@@ -10,7 +10,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
+from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification
 
 from node.door.limits import Limits
@@ -111,6 +113,18 @@ def test_large_pdus_are_agreed_and_answers_are_not_held_back(node):
         assert association.acceptor.maximum_length == Limits().pdu_bytes
         (served,) = node.receiver._server.active_associations
         assert served.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+def test_a_caller_that_takes_short_pdus_alone_gets_its_answer_in_pieces(node):
+    pieces = []
+    handlers = [
+        (evt.EVT_PDU_RECV, lambda event: pieces.append(event.pdu) if isinstance(event.pdu, P_DATA_TF) else None)
+    ]
+    dataset = radiograph()
+    with associated(node.port, max_pdu=64, evt_handlers=handlers) as association:
+        assert send(association, encoded(dataset), dataset.SOPInstanceUID).Status == 0x0000
+    assert len(pieces) > 1
+    assert max(piece.pdu_length for piece in pieces) <= 64
 
 
 # What is taken

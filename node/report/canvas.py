@@ -27,7 +27,7 @@ RGB = npt.NDArray[np.uint8]
 BLACK: Color = (0, 0, 0)
 SMALLEST = 12
 OUTLINE = 3
-# Most of the text of a picture is that of the picture before it, and to measure and draw it takes a third of the time of both.
+# Most of the text of a picture is that of the picture before it, and to measure and draw it took 6 to 9 of a picture's 27 ms of CPU.
 TEXTS_KEPT = 512
 _LINE_SPACING = 1.25
 _PARAGRAPH_SPACING = 0.25
