@@ -182,10 +182,12 @@ def _written_once(element: DataElement) -> None:
 
 
 def _code(element: DataElement) -> RawDataElement | None:
-    """Return a sequence of one code as it is written, None where its letters depend on the character set."""
-    (code,) = element.value
-    parts = tuple((part.tag, part.VR, part.value) for part in code.values())
-    return _written_code(element.tag, parts) if all(str(value).isascii() for _, _, value in parts) else None
+    """Return a sequence of one plain code as it is written, None where it is none or its letters depend on the character set."""
+    if len(element.value) != 1:
+        return None
+    parts = tuple((part.tag, part.VR, part.value) for part in element.value[0].values())
+    is_plain = all(isinstance(value, str) and value.isascii() for _, _, value in parts)
+    return _written_code(element.tag, parts) if is_plain else None
 
 
 @lru_cache(maxsize=CODES_KEPT)
