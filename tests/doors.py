@@ -33,6 +33,10 @@ class Door:
     def count(self, name: str) -> Any:
         return self.receiver.door()[name]
 
+    def comes_to_count(self, name: str, wanted: Any) -> None:
+        """Wait until it has counted what is wanted: a caller may learn its fate before that is noted."""
+        wait_until(lambda: self.count(name) == wanted, 10, f"{wanted} under {name!r}")
+
     def files(self) -> list[Path]:
         """Every file of the spool, but for what is in quarantine."""
         found = (path for path in self.spool.folder.rglob("*") if path.is_file())

@@ -92,7 +92,7 @@ def test_a_caller_whose_own_certificate_is_trusted_is_served(tmp_path, pki):
     with opened(tmp_path / "spool", QUICK, (tls, pki.client(caller))) as door:
         assert door.lives()
         assert is_refused(door, pki.client(pki.issue("sibling")))
-        assert door.count("cut") == {"client certificate of no trusted authority": 1}
+        door.comes_to_count("cut", {"client certificate of no trusted authority": 1})
 
 
 def test_a_caller_needs_no_certificate_where_the_configuration_says_so(tmp_path, pki):
@@ -117,7 +117,7 @@ def test_a_caller_in_the_clear_is_refused_at_once_and_costs_nothing(door):
         with Raw(door.port) as caller:
             assert caller.is_cut_while_sending([sent]) or caller.is_closed()
     door.comes_to_rest()
-    assert door.count("cut") == {"no TLS": 4}
+    door.comes_to_count("cut", {"no TLS": 4})
     wait_until(lambda: (threads(), descriptors()) == before)
     assert door.lives()
 
@@ -137,7 +137,7 @@ def test_a_caller_without_a_certificate_that_holds_is_refused_with_the_reason(
 ):
     pair = None if not name else other.issue(name) if dates is None else pki.issue(name, **dates)
     assert is_refused(door, of_version(pki.client(pair), version))
-    wait_until(lambda: door.count("cut") == {reason: 1})
+    door.comes_to_count("cut", {reason: 1})
     assert door.count("established") == 0
     (line,) = lines("connection.cut")
     assert (line["reason"], line["address"]) == (reason, HOST)
@@ -237,7 +237,7 @@ def test_a_handshake_that_stops_anywhere_is_cut_at_the_deadline(tmp_path, pki, b
             caller.send(hello(door, client)[:bytes_sent])
             while caller.socket.recv(65_536):  # of a whole hello, the node's answer
                 pass
-        assert door.count("cut") == {"no TLS handshake in time": 1}
+        door.comes_to_count("cut", {"no TLS handshake in time": 1})
 
 
 def test_a_handshake_that_comes_byte_by_byte_is_cut_at_the_same_deadline(tmp_path, pki):
@@ -245,7 +245,7 @@ def test_a_handshake_that_comes_byte_by_byte_is_cut_at_the_same_deadline(tmp_pat
     with opened(tmp_path / "spool", {"request_s": 0.4}, (pki.listen(pki.issue("node")), client)) as door:
         with Raw(door.port) as caller:
             assert caller.is_cut_while_sending((bytes([each]) for each in hello(door, client)), pause_s=0.01)
-        assert door.count("cut") == {"no TLS handshake in time": 1}
+        door.comes_to_count("cut", {"no TLS handshake in time": 1})
 
 
 def test_a_handshake_of_noise_is_refused(door):
@@ -283,7 +283,7 @@ def test_a_caller_that_goes_in_the_middle_of_a_handshake_leaves_nothing(door, pk
             caller.socket.shutdown(socket.SHUT_WR)
             assert drained(caller)
     door.comes_to_rest()
-    assert door.count("cut") == {"caller ended the TLS handshake": 20}
+    door.comes_to_count("cut", {"caller ended the TLS handshake": 20})
     wait_until(lambda: (threads(), descriptors()) == before)
 
 
@@ -300,7 +300,7 @@ def test_the_guards_of_an_association_hold_behind_tls(tmp_path, pki):
             assert caller.associate().is_cut_while_sending([pdu(P_DATA, bytes(9), 100_000), *[b"\0"] * 200], 0.02)
         with door.caller() as caller:  # a request that is too long
             assert caller.send(pdu(1, b"", 0xFFFFFFFF)).is_aborted() == (2, 6)
-        assert door.count("violations") == {"PDU too long": 1, "too slow": 1, "malformed association request": 1}
+        door.comes_to_count("violations", {"PDU too long": 1, "too slow": 1, "malformed association request": 1})
 
 
 def test_a_silent_association_makes_way_behind_tls(tmp_path, pki):
@@ -310,7 +310,7 @@ def test_a_silent_association_makes_way_behind_tls(tmp_path, pki):
         with door.caller() as caller:
             assert caller.associate().echo() == 0x0000
         assert mute.is_aborted() == (2, 0)
-        assert door.count("evicted") == 1
+        door.comes_to_count("evicted", 1)
         mute.socket.close()
 
 
@@ -330,7 +330,7 @@ def test_a_commitment_report_comes_over_tls_or_not_at_all(door):
         status, _ = association.send_n_event_report(event_information(), 1, StorageCommitmentPushModel, instance)
         assert status.Status == 0x0000
     assert not associate(door.port, proposed, ext_neg=roles).is_established
-    assert door.count("cut") == {"no TLS": 1}
+    door.comes_to_count("cut", {"no TLS": 1})
 
 
 # Renewal

@@ -15,7 +15,7 @@ _FOR_WHO_IT_IS = {verdict.CALLED_AE_TITLE.reason, verdict.CALLING_AE_TITLE.reaso
 
 
 class Tally:
-    """Counts and logs whom the door cut off, rejected, aborted and evicted."""
+    """Counts and logs whom the door cut off, rejected, aborted and evicted: what is counted has been logged."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,31 +24,31 @@ class Tally:
 
     def cut(self, address: str, reason: str) -> None:
         """Note a connection that was closed before it asked for an association."""
-        self._count("cut", reason)
         log.repeated("connection.cut", reason, address=address, reason=reason)
+        self._count("cut", reason)
 
     def unproven(self, address: str, reason: str) -> None:
         """Note a connection that was closed because its TLS handshake failed."""
-        self.cut(address, reason)
         audit.turned_away(address, "", reason)
+        self.cut(address, reason)
 
     def rejected(self, peer: Peer, reason: str) -> None:
         """Note a request that was rejected."""
-        self._count("rejected", reason)
         log.repeated("association.rejected", reason, calling=peer.calling, address=peer.address, reason=reason)
         if reason in _FOR_WHO_IT_IS:
             audit.turned_away(peer.address, peer.calling, reason)
+        self._count("rejected", reason)
 
     def violated(self, address: str, calling: str, reason: str) -> None:
         """Note a peer that broke the protocol or a limit, and was aborted."""
-        self._count("violations", reason)
         log.repeated("association.aborted", reason, calling=calling, address=address, reason=reason)
+        self._count("violations", reason)
 
     def evicted(self, peer: Peer) -> None:
         """Note a silent association that made way for another."""
+        log.repeated("association.evicted", "", calling=peer.calling, address=peer.address)
         with self._lock:
             self._evicted += 1
-        log.repeated("association.evicted", "", calling=peer.calling, address=peer.address)
 
     def counts(self) -> dict[str, Any]:
         """Return what was noted since the start: {"cut", "rejected", "violations"} by reason, and "evicted"."""
