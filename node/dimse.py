@@ -19,6 +19,8 @@ INVALID_ARGUMENT_VALUE = 0x0115
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNIZED_OPERATION = 0x0211
+# Cannot understand (0xCxxx): what pynetdicom answers for a handler that raised.
+FAULT = 0xC211
 
 
 class Outcome(StrEnum):

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
@@ -29,10 +28,12 @@ from node.commitment import CommitmentResult, answer_event_report
 from node.config import Settings
 from node.door.association import AcceptedAssociation
 from node.door.callers import Callers
+from node.door.command import StoreRequest
 from node.door.file_head import file_head
 from node.door.inspect import Inspected, inspect
 from node.door.limits import Limits
 from node.door.listener import Listener
+from node.door.messages import Message
 from node.door.sink import InstanceFile
 from node.door.walk import walk
 from node.durable import key_of
@@ -155,7 +156,6 @@ class Receiver:
     def _listener(self) -> Listener:
         listen = self._settings.listen
         handlers = [
-            (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._event_report),
             # The node is asked for no commitment: without a handler, pynetdicom answers 0x0110, which means "try again".
             (evt.EVT_N_ACTION, lambda event: (dimse.UNRECOGNIZED_OPERATION, None)),
@@ -174,44 +174,49 @@ class Receiver:
             callers=_callers(self._settings),
             tls=self._tls,
             open_sink=self._open_sink,
+            store=self._store,
             on_ended=self._ended,
             is_short=self._spool.is_short,
         )
         return listener
 
-    def _open_sink(self, request: Any, context: PresentationContext) -> InstanceFile:
+    def _open_sink(self, request: StoreRequest, context: PresentationContext) -> InstanceFile:
         """Begin the file of an instance whose data set is about to come."""
-        head = file_head(request.AffectedSOPClassUID, request.AffectedSOPInstanceUID, context.transfer_syntax[0])
+        head = file_head(request.sop_class_uid, request.sop_instance_uid, context.transfer_syntax[0])
         return InstanceFile(self._spool.incoming, head, self._limits, self._spool.is_short)
 
-    def _store(self, event: evt.Event) -> int | Dataset:
-        """Answer a C-STORE request, whose data set lies in its file."""
-        request, context, instance = event.request, event.context, event.request.sink
-        sop_class_uid, sop_instance_uid = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
+    def _store(
+        self, association: AcceptedAssociation, message: Message, context: PresentationContext
+    ) -> tuple[int, str]:
+        """Store what a C-STORE has brought, which lies in its file; returns the status and comment to answer."""
+        request, instance = message.asked, message.sink
+        sop_class_uid, sop_instance_uid = request.sop_class_uid, request.sop_instance_uid
         try:
             if sop_class_uid != context.abstract_syntax:
                 raise SOPClassNotSupported("SOP Class UID differs from the presentation context's")
-            found = inspect(instance.data_set(), context.transfer_syntax, sop_class_uid, sop_instance_uid)
+            found = inspect(instance.data_set(), context.transfer_syntax[0], sop_class_uid, sop_instance_uid)
             kind = _kind_of(sop_class_uid, found)
             is_new = self._spool.take(found.study_instance_uid, sop_instance_uid, kind, instance.file())
         except ReceiveError as error:
-            self._set_aside(error, event)
-            return self._refusal(error, event)
+            self._set_aside(error, association.requestor, instance, context)
+            return self._refused_with(error, association.requestor)
         finally:
             instance.discard()
         study_key = key_of(found.study_instance_uid)
         if kind is not Kind.OWN:
-            self._settler.arrived(study_key, id(event.assoc))
+            self._settler.arrived(study_key, id(association))
         study = audit.Study(study_key, found.study_instance_uid, found.patient_id)
-        self._brought.stored(event.assoc, study, sop_class_uid, is_new)
+        self._brought.stored(association, study, sop_class_uid, is_new)
         log.event("instance.stored", study=study_key, kind=str(kind), bytes=instance.size)
-        return dimse.SUCCESS
+        return dimse.SUCCESS, ""
 
-    def _set_aside(self, error: ReceiveError, event: evt.Event) -> None:
+    def _set_aside(
+        self, error: ReceiveError, requestor: Any, instance: InstanceFile, context: PresentationContext
+    ) -> None:
         """Put a refused instance into the quarantine, where it is whole and there is room; the answer does not wait on it."""
         if isinstance(error, OutOfResources) or self._spool.is_short():
             return
-        requestor, instance = event.assoc.requestor, event.request.sink
+        abstract_syntax = context.abstract_syntax
         try:
             self._quarantine.keep(
                 instance.file(),
@@ -219,7 +224,7 @@ class Receiver:
                 calling=requestor.ae_title,
                 address=requestor.address,
                 # As it was negotiated: what the command says of itself is the sender's to choose.
-                sop_class=STORAGE_CLASSES.get(event.context.abstract_syntax, event.context.abstract_syntax.name),
+                sop_class=STORAGE_CLASSES.get(abstract_syntax, abstract_syntax.name),
                 status=f"0x{error.status:04X}",
                 reason=error.comment,
             )
@@ -228,8 +233,8 @@ class Receiver:
         except OSError as trouble:
             log.repeated("quarantine.failed", "", error=type(trouble).__name__)
 
-    def _refusal(self, error: ReceiveError, event: evt.Event) -> Dataset:
-        status, requestor = f"0x{error.status:04X}", event.assoc.requestor
+    def _refused_with(self, error: ReceiveError, requestor: Any) -> tuple[int, str]:
+        status = f"0x{error.status:04X}"
         with self._counting:
             self._refused[status] += 1
         log.repeated(
@@ -240,10 +245,7 @@ class Receiver:
             calling=requestor.ae_title,
             address=requestor.address,
         )
-        response = Dataset()
-        response.Status = error.status
-        response.ErrorComment = error.comment
-        return response
+        return error.status, error.comment
 
     def _event_report(self, event: evt.Event) -> tuple[int, None]:
         """Answer an N-EVENT-REPORT: the result of a Storage Commitment (PS3.4 J.3.3)."""

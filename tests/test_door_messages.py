@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pynetdicom import build_context, dimse_messages, dimse_primitives
+from pynetdicom import build_context, dimse_messages, dimse_primitives, pdu
 
 from node.door import command
 from node.door.limits import Limits
-from node.door.messages import Assembly, Message
+from node.door.messages import Assembly, Message, pdus
 from node.door.verdict import Violation
 from tests.raw import (
     C_CANCEL,
@@ -61,7 +61,7 @@ class Bench(Assembly):
         super().__init__(lambda: accepted, self.open, Limits(**limits))  # type: ignore[arg-type]
 
     def open(self, request: Any, context: Any) -> Sink:
-        assert (request.AffectedSOPClassUID, context.transfer_syntax) == (context.abstract_syntax, [EXPLICIT])
+        assert (request.sop_class_uid, context.transfer_syntax) == (context.abstract_syntax, [EXPLICIT])
         self.sinks.append(Sink())
         return self.sinks[-1]
 
@@ -80,8 +80,8 @@ def violation(bench: Bench, *fragments: bytes) -> str:
 
 def test_a_message_without_a_data_set_is_whole_with_its_command() -> None:
     (message,) = Bench().takes(fragment(ECHO, COMMAND | LAST, echo_request(9)))
-    assert (message.context_id, message.primitive.MessageID, message.sink) == (ECHO, 9, None)
-    assert message.primitive.is_valid_request
+    assert (message.context_id, message.asked.MessageID, message.sink) == (ECHO, 9, None)
+    assert message.asked.is_valid_request
 
 
 def test_the_data_set_of_a_c_store_goes_to_its_sink_as_it_comes() -> None:
@@ -90,8 +90,7 @@ def test_the_data_set_of_a_c_store_goes_to_its_sink_as_it_comes() -> None:
     assert (bench.is_under_way, bench.has_spoken, bench.sinks[0].data) == (True, False, b"ab")
     (message,) = bench.takes(fragment(STORE, 0, b"cd"), fragment(STORE, LAST, b"e"))
     assert (message.sink, bench.sinks[0].data) == (bench.sinks[0], b"abcde")
-    assert message.primitive.AffectedSOPInstanceUID == "1.2.3.4"
-    assert message.primitive.is_valid_request
+    assert (message.asked.sop_class_uid, message.asked.sop_instance_uid) == (CR, "1.2.3.4")
     assert (bench.is_under_way, bench.has_spoken, bench.sinks[0].discarded) == (False, True, 0)
 
 
@@ -110,7 +109,7 @@ def test_a_command_may_come_in_pieces_and_fragments_may_share_a_pdu() -> None:
         fragment(STORE, LAST, b"data"),
         fragment(ECHO, COMMAND | LAST, echo_request()),
     )
-    assert (type(first.primitive).__name__, type(second.primitive).__name__) == ("C_STORE", "C_ECHO")
+    assert (type(first.asked).__name__, type(second.asked).__name__) == ("StoreRequest", "C_ECHO")
     assert bench.sinks[0].data == b"data"
 
 
@@ -119,7 +118,7 @@ def test_the_data_set_of_another_message_is_collected() -> None:
     (message,) = bench.takes(
         fragment(COMMIT, COMMAND | LAST, REPORT), fragment(COMMIT, 0, b"in"), fragment(COMMIT, LAST, b"formation")
     )
-    assert message.primitive.EventInformation.getvalue() == b"information"
+    assert message.asked.EventInformation.getvalue() == b"information"
     assert (message.sink, bench.sinks) == (None, [])
 
 
@@ -128,8 +127,8 @@ def test_a_request_for_commitment_and_a_cancellation_are_understood() -> None:
     action, cancellation = Bench().takes(
         fragment(COMMIT, COMMAND | LAST, ACTION), fragment(STORE, COMMAND | LAST, cancel)
     )
-    assert action.primitive.is_valid_request
-    assert cancellation.primitive.MessageIDBeingRespondedTo == 7
+    assert action.asked.is_valid_request
+    assert cancellation.asked.MessageIDBeingRespondedTo == 7
 
 
 def test_elements_that_a_request_does_not_need_are_left_aside_whatever_they_hold() -> None:
@@ -138,8 +137,15 @@ def test_elements_that_a_request_does_not_need_are_left_aside_whatever_they_hold
         fragment(STORE, COMMAND | LAST, store_request(**odd)),  # type: ignore[arg-type]
         fragment(STORE, LAST, b""),
     )
-    assert message.primitive.is_valid_request
-    assert message.primitive.MoveOriginatorApplicationEntityTitle is None
+    assert message.asked == command.StoreRequest(7, CR, "1.2.3.4")
+    odd.pop("x1031")
+    (message,) = Bench().takes(fragment(ECHO, COMMAND | LAST, echo_request(**odd)))  # type: ignore[arg-type]
+    assert message.asked.is_valid_request
+
+
+def test_a_c_store_says_what_it_asks_without_a_priority_too() -> None:
+    (message,) = Bench().takes(fragment(STORE, COMMAND | LAST, store_request(x0700=None, kind=NO_DATA_SET)))
+    assert message.asked == command.StoreRequest(7, CR, "1.2.3.4", has_data_set=False)
 
 
 def test_what_is_not_whole_is_discarded_once() -> None:
@@ -256,6 +262,16 @@ def test_what_has_no_end_is_a_violation() -> None:
 # Whatever is let through
 
 
+def sent_again(asked: command.StoreRequest) -> bytes:
+    return elements(
+        x0002=asked.sop_class_uid,
+        x0100=C_STORE,
+        x0110=asked.message_id,
+        x0800=DATA_SET if asked.has_data_set else NO_DATA_SET,
+        x1000=asked.sop_instance_uid,
+    )
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([store_request(), echo_request(), REPORT, ACTION]), st.data())
@@ -268,6 +284,9 @@ def test_a_command_set_with_bytes_changed_is_refused_in_our_words_or_a_valid_req
     try:
         message = command.decode(data, 1)
     except Violation:
+        return
+    if isinstance(message, command.StoreRequest):
+        assert command.decode(sent_again(message), 1) == message
         return
     primitive = message.message_to_primitive()
     assert primitive.is_valid_request or message.command_set.CommandField == C_CANCEL
@@ -289,33 +308,40 @@ def test_fragments_in_any_order_are_messages_or_a_violation(fragments: list[tupl
 def test_the_first_of_two_elements_counts() -> None:
     twice = store_request() + elements(x0100=C_FIND, x1000="9.9")
     (message,) = Bench().takes(fragment(STORE, COMMAND | LAST, twice), fragment(STORE, LAST, b"x"))
-    assert (type(message.primitive).__name__, message.primitive.AffectedSOPInstanceUID) == ("C_STORE", "1.2.3.4")
+    assert (type(message.asked).__name__, message.asked.sop_instance_uid) == ("StoreRequest", "1.2.3.4")
     assert C_STORE == command.C_STORE_RQ
 
 
 # The answer to a C-STORE
 
 
-def answer_to(uid: str, status: int, comment: str | None = None) -> dimse_primitives.C_STORE:
+def answered_by_upstream(uid: str, status: int, comment: str, longest_bytes: int) -> list[bytes]:
     answer = dimse_primitives.C_STORE()
     answer.MessageIDBeingRespondedTo, answer.Status = 7, status
-    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID, answer.ErrorComment = CR, uid, comment
-    return answer
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID, answer.ErrorComment = CR, uid, comment or None
+    message = dimse_messages.C_STORE_RSP()
+    message.primitive_to_message(answer)
+    found = []
+    for data in message.encode_msg(STORE, longest_bytes):
+        sent = pdu.P_DATA_TF()
+        sent.from_primitive(data)
+        found.append(sent.encode())
+    return found
 
 
+@pytest.mark.parametrize("longest_bytes", [0, 16, 64, 65, 116, 16_384])
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.3.4"])
-@pytest.mark.parametrize(("status", "comment"), [(0, None), (0xA700, "no room"), (0xC000, "cannot be understood")])
-def test_the_answer_to_a_c_store_is_to_the_byte_what_upstream_makes_of_it(
-    uid: str, status: int, comment: str | None
+@pytest.mark.parametrize(("status", "comment"), [(0, ""), (0xA700, "no room"), (0xC000, "cannot be understood")])
+def test_the_answer_to_a_c_store_is_to_the_byte_what_upstream_sends(
+    longest_bytes: int, uid: str, status: int, comment: str
 ) -> None:
-    answer = answer_to(uid, status, comment)
-    theirs = dimse_messages.C_STORE_RSP()
-    theirs.primitive_to_message(answer)
-    (encoded,) = theirs.encode_msg(STORE, 0)
-    assert encoded.presentation_data_value_list == [
-        (STORE, command.LAST_FRAGMENT_OF_A_COMMAND + command.store_response(answer))
-    ]
+    answer = command.store_response(command.StoreRequest(7, CR, uid), status, comment)
+    assert list(pdus(STORE, answer, longest_bytes)) == answered_by_upstream(uid, status, comment, longest_bytes)
+
+
+def test_an_answer_that_just_fits_is_one_pdu_and_one_byte_less_makes_two() -> None:
+    assert [len(list(pdus(1, bytes(80), longest))) for longest in (86, 85)] == [1, 2]
 
 
 def test_a_comment_in_other_letters_than_ascii_does_not_keep_an_answer_from_being_sent() -> None:
-    assert b"na?ve " in command.store_response(answer_to("1.2", 0xC000, "na\u00efve"))
+    assert b"na?ve " in command.store_response(command.StoreRequest(7, CR, "1.2"), 0xC000, "na\u00efve")

@@ -10,13 +10,24 @@ import threading
 
 import pynetdicom
 import pytest
-from pynetdicom import AE, _config, acse, association, dimse, dul, evt, fsm, pdu, service_class, timer, transport
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom import AE, acse, association, dimse, dul, evt, fsm, pdu, service_class, timer, transport
+from pynetdicom.dimse_messages import C_ECHO_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.service_class_n import StorageCommitmentServiceClass
 
-from tests.raw import CR, RELEASE_RQ, echo_request, store_request
+from tests.raw import (
+    COMMITMENT,
+    COMMITMENT_INSTANCE,
+    CR,
+    DATA_SET,
+    N_EVENT_REPORT,
+    RELEASE_RQ,
+    echo_request,
+    elements,
+)
 from tests.raw import pdu as raw_pdu
+
+REPORT = elements(x0002=COMMITMENT, x0100=N_EVENT_REPORT, x0110=3, x0800=DATA_SET, x1000=COMMITMENT_INSTANCE, x1002=1)
 
 
 @pytest.fixture
@@ -134,14 +145,15 @@ def test_upstreams_own_limits_come_after_the_request_and_are_not_relied_on():
 
 
 def test_a_service_takes_a_request_and_its_context():
-    for service in (service_class.StorageServiceClass, service_class.VerificationServiceClass):
+    for service in (StorageCommitmentServiceClass, service_class.VerificationServiceClass):
         assert parameters(service.SCP) == ["self", "req", "context"]
         assert parameters(service.__init__) == ["self", "assoc"]
-    assert '{"request": req, "context": context.as_tuple}' in source(service_class.StorageServiceClass.SCP)
 
 
 def test_a_fault_of_a_handler_is_answered_with_a_status():
-    assert "ctx.error_status = 0xC211" in source(service_class.StorageServiceClass.SCP)
+    assert "with attempt(rsp, self.dimse, cx_id, self.assoc) as ctx:" in source(
+        service_class.ServiceClass._n_event_report_scp
+    )
     assert "return True" in source(service_class.attempt.__exit__)
 
 
@@ -222,24 +234,15 @@ def test_a_command_set_is_decoded_to_its_message():
     message, is_whole = decoded(echo_request())
     assert (type(message), is_whole) == (C_ECHO_RQ, True)
     assert message.message_to_primitive().is_valid_request
-    message, is_whole = decoded(store_request())
-    assert (type(message), is_whole) == (C_STORE_RQ, False)
-    assert _config.STORE_RECV_CHUNKED_DATASET is False
+    message, is_whole = decoded(REPORT)
+    assert (type(message), is_whole) == (N_EVENT_REPORT_RQ, False)
 
 
 def test_a_data_set_that_comes_after_its_primitive_was_made_is_seen_in_it():
-    message, _ = decoded(store_request())
+    message, _ = decoded(REPORT)
     primitive = message.message_to_primitive()
     message.data_set.write(b"later")
-    assert primitive.DataSet.getvalue() == b"later"
-
-
-def test_a_priority_that_is_left_out_is_there_and_a_primitive_takes_a_sink():
-    message, _ = decoded(store_request(x0700=None))
-    primitive = message.message_to_primitive()
-    assert primitive.is_valid_request
-    primitive.sink = object()
-    assert type(primitive) is C_STORE
+    assert primitive.EventInformation.getvalue() == b"later"
 
 
 def test_a_message_is_asked_for_without_blocking_and_none_is_two_nones(acceptor):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.service_class import StorageServiceClass, VerificationServiceClass
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, N_ACTION, N_EVENT_REPORT
+from pynetdicom.service_class import VerificationServiceClass
 from pynetdicom.service_class_n import StorageCommitmentServiceClass
 from pynetdicom.transport import AddressInformation
 
+from node import dimse, log
 from node.bell import Bell
 from node.door import command
 from node.door.callers import Peer
@@ -33,13 +33,10 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.5
 # How long the two threads may take until the request, which is there already, has gone from the one to the other.
 ACSE_TIMEOUT_S = 30.0
-# PS3.8 9.3.5.1 and Annex E: what comes before a fragment in a P-DATA-TF PDU.
-FRAGMENT_HEADER_BYTES = 6
-# By message, for upstream goes by the SOP class that the message names: a C-STORE of the Verification SOP class would be
-# answered with the Success of a C-ECHO.
+# By message, for upstream goes by the SOP class that the message names. A C-STORE is not among them: the upper layer has it
+# answered in its own thread.
 _SERVICES = {
     C_ECHO: VerificationServiceClass,
-    C_STORE: StorageServiceClass,
     N_EVENT_REPORT: StorageCommitmentServiceClass,
     N_ACTION: StorageCommitmentServiceClass,
 }
@@ -116,6 +113,19 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         """Have its thread look what there is to do."""
         self.dimse.ring()
 
+    def store(self, message: Message) -> bytes:
+        """Have an instance stored, in the upper layer's thread.
+
+        Returns
+        -------
+        bytes
+            The command set of the response.
+        """
+        status, comment = dimse.FAULT, ""
+        with log.Outlived("instance.failed"):
+            status, comment = self._server.store(self, message, self._accepted_cx[message.context_id])
+        return command.store_response(message.asked, status, comment)
+
     def violated(self, reason: str) -> None:
         """Note that the peer broke the protocol or a limit."""
         self._server.tally.violated(self.peer.address, self.peer.calling, reason)
@@ -134,7 +144,6 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
                 self.dul.evict()
                 self.dul.join()
             self.dul.release()
-            self.dimse.discard()
             self._server.ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
@@ -143,10 +152,6 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
             _SERVICES[type(msg)](self).SCP(msg, self._accepted_cx[context_id])
         finally:
             self._is_serving = self._is_paused = False
-
-
-def _answers_a_store(primitive: Any) -> bool:
-    return isinstance(primitive, C_STORE) and primitive.MessageIDBeingRespondedTo is not None
 
 
 class MessageQueue(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom has no types
@@ -164,9 +169,8 @@ class MessageQueue(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom ha
 
     def deliver(self, message: Message) -> None:
         """Queue a message; a C-CANCEL is none to answer, and cancels nothing here (PS3.7 9.3.2.3)."""
-        if not isinstance(message.primitive, C_CANCEL):
-            message.primitive.sink = message.sink
-            self.msg_queue.put((message.context_id, message.primitive))
+        if not isinstance(message.asked, C_CANCEL):
+            self.msg_queue.put((message.context_id, message.asked))
 
     def get_msg(self, block: bool = False) -> tuple[int | None, Any]:
         """Return the context ID and primitive of the next message, (None, None) when there is none for a while."""
@@ -179,29 +183,6 @@ class MessageQueue(DIMSEServiceProvider):  # type: ignore[misc]  # pynetdicom ha
             self.dul.ring()
         return found
 
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message; a response to a C-STORE, which upstream takes long to encode, as this package encodes it.
-
-        Parameters
-        ----------
-        primitive : pynetdicom DIMSE primitive
-        context_id : int
-        """
-        encoded = command.store_response(primitive) if _answers_a_store(primitive) else b""
-        if not encoded or 0 < self.maximum_pdu_size < len(encoded) + FRAGMENT_HEADER_BYTES:
-            super().send_msg(primitive, context_id)
-            return
-        data = P_DATA()
-        data.presentation_data_value_list.append((context_id, command.LAST_FRAGMENT_OF_A_COMMAND + encoded))
-        self.dul.send_pdu(data)
-
     def ring(self) -> None:
         """End a wait for a message."""
         self.msg_queue.put((None, None))
-
-    def discard(self) -> None:
-        """Leave nothing of the messages that will not be answered."""
-        while not self.msg_queue.empty():
-            _, message = self.msg_queue.get_nowait()
-            if getattr(message, "sink", None):
-                message.sink.discard()

@@ -1,8 +1,9 @@
-"""The command set of a DIMSE message, judged on its bytes before pynetdicom decodes it; and that of a C-STORE's answer.
+"""The command set of a DIMSE message, judged on its bytes before pynetdicom decodes it; a C-STORE's is decoded here.
 
 A decoder of data sets raises whatever it meets in a malformed one. A command set is far less than a data set: one
 transfer syntax, one group, no sequences. So it is taken apart here, and pynetdicom is given only those elements of it
-that a request is made of, each of the right form. And so the answer that is sent most is put together here.
+that a request is made of, each of the right form. Of a C-STORE it is given none: what upstream makes of its request and
+its answer (a data set, a message, a primitive) was a third of the Python that an image cost the receiver.
 
 References
 ----------
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
@@ -29,15 +30,14 @@ _MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO, _PRIORITY, _DATA_SET_TYPE = 0x0110, 0x012
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x1000, 0x1001, 0x1002, 0x1008
 _UIDS = {_AFFECTED_CLASS, _REQUESTED_CLASS, _AFFECTED_INSTANCE, _REQUESTED_INSTANCE}
 
-# What each request cannot do without. The priority of a C-STORE is not among them: nothing here goes by it.
+# What each request that upstream decodes cannot do without.
 _NEEDED = {
-    C_STORE_RQ: {_AFFECTED_CLASS, _AFFECTED_INSTANCE, _MESSAGE_ID},
     C_ECHO_RQ: {_AFFECTED_CLASS, _MESSAGE_ID},
     N_EVENT_REPORT_RQ: {_AFFECTED_CLASS, _AFFECTED_INSTANCE, _MESSAGE_ID, _EVENT_TYPE},
     N_ACTION_RQ: {_REQUESTED_CLASS, _REQUESTED_INSTANCE, _MESSAGE_ID, _ACTION_TYPE},
     C_CANCEL_RQ: {_MESSAGE_ID_RESPONDED_TO},
 }
-# Of which SOP class a request is. For a C-STORE, whose classes are many, a status is answered (PS3.7 9.1.1.1.9).
+# Of which SOP class a request is; for a C-STORE, whose classes are many, a status is answered (PS3.7 9.1.1.1.9).
 _SOP_CLASSES = {
     C_ECHO_RQ: Verification,
     N_EVENT_REPORT_RQ: StorageCommitmentPushModel,
@@ -45,10 +45,28 @@ _SOP_CLASSES = {
 }
 _ALWAYS = {_COMMAND_FIELD, _DATA_SET_TYPE}
 _NO_DATA_SET = 0x0101
-LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
+_LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
 
 
-def decode(command_set: bytes | bytearray, context_id: int) -> DIMSEMessage:
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What a C-STORE asks.
+
+    Parameters
+    ----------
+    message_id : int
+    sop_class_uid, sop_instance_uid : str
+        As the command says; the data set may say otherwise.
+    has_data_set : bool
+    """
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_data_set: bool = True
+
+
+def decode(command_set: bytes | bytearray, context_id: int) -> StoreRequest | DIMSEMessage:
     """Decode the command set of a request.
 
     Parameters
@@ -60,8 +78,8 @@ def decode(command_set: bytes | bytearray, context_id: int) -> DIMSEMessage:
 
     Returns
     -------
-    pynetdicom.dimse_messages.DIMSEMessage
-        A ``C_STORE_RQ``, ``C_ECHO_RQ``, ``N_EVENT_REPORT_RQ``, ``N_ACTION_RQ`` or ``C_CANCEL_RQ``.
+    StoreRequest or pynetdicom.dimse_messages.DIMSEMessage
+        Of the latter a ``C_ECHO_RQ``, ``N_EVENT_REPORT_RQ``, ``N_ACTION_RQ`` or ``C_CANCEL_RQ``.
 
     Raises
     ------
@@ -69,15 +87,27 @@ def decode(command_set: bytes | bytearray, context_id: int) -> DIMSEMessage:
         When it is malformed, lacks what its request needs, or is no request of these.
     """
     elements = _elements(memoryview(bytes(command_set)))
-    needed = _NEEDED.get(_number(elements, _COMMAND_FIELD))
+    command_field = _number(elements, _COMMAND_FIELD)
+    if command_field == C_STORE_RQ:
+        return _store_request(elements)
+    needed = _NEEDED.get(command_field)
     if needed is None:
         raise Violation("unexpected command")
     given = b"".join(_encoded(element, elements) for element in sorted(needed | _ALWAYS))
     data = P_DATA()
-    data.presentation_data_value_list.append((context_id, LAST_FRAGMENT_OF_A_COMMAND + given))
+    data.presentation_data_value_list.append((context_id, _LAST_FRAGMENT_OF_A_COMMAND + given))
     message = DIMSEMessage()
     message.decode_msg(data)  # turns it into the message of its class
     return message
+
+
+def _store_request(elements: dict[int, memoryview]) -> StoreRequest:
+    return StoreRequest(
+        _number(elements, _MESSAGE_ID),
+        _uid(elements, _AFFECTED_CLASS).decode("ascii"),
+        _uid(elements, _AFFECTED_INSTANCE).decode("ascii"),
+        _number(elements, _DATA_SET_TYPE) != _NO_DATA_SET,
+    )
 
 
 def has_data_set(message: DIMSEMessage) -> bool:
@@ -99,30 +129,30 @@ def check_context(message: DIMSEMessage, abstract_syntax: str) -> None:
         raise Violation("request on another context", UNEXPECTED_PARAMETER)
 
 
-def store_response(answer: C_STORE) -> bytes:
-    """Encode the command set of a C-STORE response.
-
-    Upstream makes a data set and a message of it first, which was a quarter of the Python that an image costs the receiver.
+def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
+    """Encode the command set of the response to a C-STORE.
 
     Parameters
     ----------
-    answer : pynetdicom.dimse_primitives.C_STORE
-        Its UIDs are those of a request that `decode` let through.
+    request : StoreRequest
+    status : int
+    comment : str
+        Of at most 64 characters, for the sender's log; what is not ASCII becomes a question mark.
 
     References
     ----------
     PS3.7 Table 9.3-2.
     """
     elements = [
-        (_AFFECTED_CLASS, _padded(answer.AffectedSOPClassUID, b"\0")),
+        (_AFFECTED_CLASS, _padded(request.sop_class_uid, b"\0")),
         (_COMMAND_FIELD, struct.pack("<H", C_STORE_RSP)),
-        (_MESSAGE_ID_RESPONDED_TO, struct.pack("<H", answer.MessageIDBeingRespondedTo)),
+        (_MESSAGE_ID_RESPONDED_TO, struct.pack("<H", request.message_id)),
         (_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
-        (_STATUS, struct.pack("<H", answer.Status)),
-        (_AFFECTED_INSTANCE, _padded(answer.AffectedSOPInstanceUID, b"\0")),
+        (_STATUS, struct.pack("<H", status)),
+        (_AFFECTED_INSTANCE, _padded(request.sop_instance_uid, b"\0")),
     ]
-    if answer.ErrorComment:
-        elements.insert(-1, (_ERROR_COMMENT, _padded(answer.ErrorComment, b" ")))
+    if comment:
+        elements.insert(-1, (_ERROR_COMMENT, _padded(comment, b" ")))
     encoded = b"".join(_element(*element) for element in elements)
     return _element(_GROUP_LENGTH, struct.pack("<L", len(encoded))) + encoded
 
@@ -158,12 +188,17 @@ def _number(elements: dict[int, memoryview], element: int) -> int:
     return int.from_bytes(value, "little")
 
 
+def _uid(elements: dict[int, memoryview], element: int) -> bytes:
+    value = bytes(elements.get(element, b"")).rstrip(b"\0 ")
+    if not re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", value):
+        raise _malformed()
+    return value
+
+
 def _encoded(element: int, elements: dict[int, memoryview]) -> bytes:
     """Write an element anew, once it has the form it must have (PS3.7 Table E.1-1: all are numbers or UIDs)."""
     if element in _UIDS:
-        value = bytes(elements.get(element, b"")).rstrip(b"\0 ")
-        if not re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", value):
-            raise _malformed()
+        value = _uid(elements, element)
         value += b"\0" * (len(value) % 2)
     else:
         value = _number(elements, element).to_bytes(2, "little")

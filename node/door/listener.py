@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer
 
 from node import log
@@ -28,7 +29,7 @@ from node.door.arrivals import Arrivals
 from node.door.association import AcceptedAssociation
 from node.door.callers import Callers, Peer, plain
 from node.door.limits import Limits
-from node.door.messages import OpenSink
+from node.door.messages import Message, OpenSink
 from node.door.room import Room
 from node.door.tally import Tally
 from node.door.verdict import Violation
@@ -41,8 +42,10 @@ ACCEPTED_A_TURN = 64
 LOOK_EVERY_S = 0.25
 # A backlog for as many as may arrive; the system has its own bound (net.core.somaxconn).
 BACKLOG = 512
-# An association's descriptors: its connection, its bell, and files of messages that wait; and what a process has anyway.
-DESCRIPTORS_EACH, DESCRIPTORS_BESIDES = 10, 128
+# An association's descriptors: its connection, its bell, its instance's file and what storing opens; and what a process has
+# anyway.
+DESCRIPTORS_EACH, DESCRIPTORS_BESIDES = 8, 128
+Store = Callable[[AcceptedAssociation, Message, PresentationContext], tuple[int, str]]
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -55,6 +58,9 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
     callers : Callers
     open_sink : callable
         Opens a sink for the data set of a C-STORE.
+    store : callable
+        Takes an association, the message of a C-STORE and its presentation context, stores what its sink holds and
+        returns the status and comment (empty: none) to answer; called on a thread of the association's.
     on_ended : callable
         Told each association that has ended, on its own thread.
     tls : Credentials or None
@@ -76,13 +82,14 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         limits: Limits,
         callers: Callers,
         open_sink: OpenSink,
+        store: Store,
         on_ended: Callable[[Any], None],
         tls: Credentials | None = None,
         is_short: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
         limits = replace(limits, arrivals=_arrivals_allowed(limits))
-        self.limits, self.open_sink = limits, open_sink
+        self.limits, self.open_sink, self.store = limits, open_sink, store
         self._callers, self._on_ended, self._is_short = callers, on_ended, is_short
         self.tally, self._tls = Tally(), tls
         self.room = Room(limits, callers.knows_any, self.tally.evicted)

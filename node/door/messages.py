@@ -16,18 +16,21 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.presentation import PresentationContext
 
 from node.door import command
+from node.door.command import StoreRequest
 from node.door.limits import Limits
 from node.door.sink import Sink
 from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
 
-# Opens a sink for the data set of a C-STORE primitive on a presentation context.
-OpenSink = Callable[[Any, PresentationContext], Sink]
+# Opens a sink for the data set of a C-STORE on a presentation context.
+OpenSink = Callable[[StoreRequest, PresentationContext], Sink]
 
 _COMMAND, _LAST = 1, 2  # the bits of a message control header (PS3.8 E.2)
+_P_DATA_TF = 4
+# PS3.8 9.3.5.1: what comes before a fragment and counts in the PDU's length.
+_FRAGMENT_HEADER_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +40,26 @@ class Message:
     Parameters
     ----------
     context_id : int
-    primitive : pynetdicom DIMSE primitive
+    asked : StoreRequest or pynetdicom DIMSE primitive
     sink : Sink or None
-        Holds the data set of a C-STORE; its reader discards it in the end.
+        Holds the data set of a C-STORE, and comes with each; its reader discards it in the end.
     """
 
     context_id: int
-    primitive: Any
-    sink: Sink | None = None
+    asked: Any
+    sink: Any = None
 
 
 @dataclass(slots=True)
 class _Unfinished:
-    """A message on its way in; the primitive and what follows it are there once the command set is whole.
+    """A message on its way in; what it asks, and where what follows goes, is known once the command set is whole.
 
     `information` is the primitive's own data set, where that is collected here.
     """
 
     context_id: int
     command_set: bytearray = field(default_factory=bytearray)
-    primitive: Any = None
+    asked: Any = None
     information: BytesIO | None = None
     sink: Sink | None = None
     empty_fragments: int = 0
@@ -70,7 +73,7 @@ class Assembly:
     contexts : callable
         Returns the accepted presentation contexts by their IDs.
     open_sink : callable
-        Takes the C-STORE primitive and its presentation context, returns the sink for its data set.
+        Takes the request of a C-STORE and its presentation context, returns the sink for its data set.
     limits : Limits
 
     Attributes
@@ -123,7 +126,7 @@ class Assembly:
         """Add a fragment to its message, and return that if it is whole now."""
         unfinished = self._unfinished or self._begin(context_id, control)
         is_command, is_last = bool(control & _COMMAND), bool(control & _LAST)
-        if unfinished.context_id != context_id or is_command != (unfinished.primitive is None):
+        if unfinished.context_id != context_id or is_command != (unfinished.asked is None):
             raise Violation("interleaved messages", UNEXPECTED_PARAMETER)
         if is_command:
             self._add_to_command_set(unfinished, data)
@@ -161,14 +164,33 @@ class Assembly:
 
     def _expects_data_set(self, unfinished: _Unfinished) -> bool:
         """Understand the command set, which is whole; tell whether a data set is to follow."""
-        message = command.decode(unfinished.command_set, unfinished.context_id)
+        asked = command.decode(unfinished.command_set, unfinished.context_id)
         context = self._contexts()[unfinished.context_id]
-        command.check_context(message, context.abstract_syntax)
-        unfinished.primitive, unfinished.information = message.message_to_primitive(), message.data_set
-        if isinstance(message, C_STORE_RQ):
-            unfinished.sink = self._open_sink(unfinished.primitive, context)
-        return command.has_data_set(message)
+        if isinstance(asked, StoreRequest):
+            unfinished.asked, unfinished.sink = asked, self._open_sink(asked, context)
+            return asked.has_data_set
+        command.check_context(asked, context.abstract_syntax)
+        unfinished.asked, unfinished.information = asked.message_to_primitive(), asked.data_set
+        return command.has_data_set(asked)
 
     def _finished(self, unfinished: _Unfinished) -> Message:
         self._unfinished, self.has_spoken = None, True
-        return Message(unfinished.context_id, unfinished.primitive, unfinished.sink)
+        return Message(unfinished.context_id, unfinished.asked, unfinished.sink)
+
+
+def pdus(context_id: int, command_set: bytes, longest_bytes: int) -> Iterator[bytes]:
+    """Yield the P-DATA-TF PDUs that carry a message of a command set alone.
+
+    Parameters
+    ----------
+    context_id : int
+    command_set : bytes
+    longest_bytes : int
+        How much the peer lets follow a PDU's header; 0: any length (PS3.8 D.1).
+    """
+    most = longest_bytes - _FRAGMENT_HEADER_BYTES if longest_bytes else len(command_set)
+    for at in range(0, len(command_set), most):
+        fragment = command_set[at : at + most]
+        control = _COMMAND | (_LAST if at + most >= len(command_set) else 0)
+        lengths = len(fragment) + _FRAGMENT_HEADER_BYTES, len(fragment) + 2
+        yield struct.pack(">BxLLBB", _P_DATA_TF, *lengths, context_id, control) + fragment

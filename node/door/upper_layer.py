@@ -2,7 +2,8 @@
 
 The state machine, the decoders and the services stay pynetdicom's. This thread waits in poll and not in naps of a
 millisecond, knows a PDU's length before it reads its body, wants bytes to keep coming, and puts messages together itself
-(`node.door.messages`) in place of the state machine's action DT-2, which does nothing else.
+(`node.door.messages`) in place of the state machine's action DT-2, which does nothing else. It also has instances stored
+and answers for them; upstream hands each to the association's thread and the answer back, which wakes two threads.
 
 References
 ----------
@@ -20,7 +21,7 @@ from pynetdicom.pdu import A_ABORT_RQ
 from node.bell import Bell
 from node.door.clock import MonotonicTimer, Pace
 from node.door.connection import HEADER_BYTES, Connection
-from node.door.messages import Assembly
+from node.door.messages import Assembly, Message, pdus
 from node.door.verdict import INVALID_PARAMETER, NOT_SPECIFIED, UNEXPECTED_PDU, Violation
 
 # How often the timers are looked at where nothing else wakes the thread.
@@ -65,14 +66,18 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
             _A_ASSOCIATE_RQ: self._limits.request_bytes + slack,  # written anew, it may be a little longer
             _P_DATA_TF: self._limits.pdu_bytes + slack,
         }
-        self._evicted = False
+        self._evicted = self._is_storing = False
         self._diagnostic = NOT_SPECIFIED
         self._received_before_end: int | None = None
 
     @property
     def silent_s(self) -> float:
-        """For how long no PDU came and no answer went; 0 while a message is under way."""
-        return 0.0 if self.assembly.is_under_way else self._idle_timer.elapsed_s
+        """For how long no PDU came and no answer went; 0 while a message is under way or an instance is being stored."""
+        return 0.0 if self._is_storing or self.assembly.is_under_way else self._idle_timer.elapsed_s
+
+    def idle_timer_expired(self) -> bool:
+        """Tell the association's thread whether nothing came or went for too long."""
+        return not self._is_storing and bool(super().idle_timer_expired())
 
     def evict(self) -> None:
         """Abort the association unless it is over, from any thread; the peer is given little time to hang up."""
@@ -86,8 +91,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive for the peer, from the association's thread."""
         super().send_pdu(primitive)
-        # An answer is a sign of life: the association whose image took long to store is not silent.
-        self._idle_timer.restart()
+        self._idle_timer.restart()  # an answer is a sign of life
         self._bell.ring()
 
     def kill_dul(self) -> None:
@@ -188,8 +192,11 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         kind, state = pdu[0], self.state_machine.current_state
         if kind == _P_DATA_TF and state == _ESTABLISHED:
             for message in self.assembly.take(pdu[HEADER_BYTES:]):
+                if message.sink:
+                    self._store(message)
+                else:
+                    self.assoc.dimse.deliver(message)
                 self._pace.rest()
-                self.assoc.dimse.deliver(message)
             return
         if kind not in _DUE.get(state, _SHORT_PDUS):
             raise Violation("unexpected PDU", UNEXPECTED_PDU)
@@ -200,6 +207,17 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         decoded, event = self._decode_pdu(pdu)
         self._recv_pdu.put(decoded)
         self.event_queue.put(event)
+
+    def _store(self, message: Message) -> None:
+        """Have an instance stored, and answer; meanwhile its association is not silent, however long it takes."""
+        self._is_storing = True
+        try:
+            answer = self.assoc.store(message)
+            for pdu in pdus(message.context_id, answer, self.assoc.requestor.maximum_length):
+                self.socket.send(pdu)
+        finally:
+            self._idle_timer.restart()
+            self._is_storing = False
 
     def _check_pace(self) -> None:
         if self.assembly.is_under_way or self.socket.has_part:
