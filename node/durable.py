@@ -107,12 +107,16 @@ class NewFile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
         self._size = self._begun = 0
 
-    def write(self, part: bytes | memoryview) -> None:
-        """Append bytes."""
-        rest = memoryview(part)
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Append bytes, in one call of the system unless it takes them piecemeal."""
+        rest = [memoryview(part) for part in parts]
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        self._size += len(part)
+            count = os.writev(self._descriptor, rest)
+            self._size += count
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = rest[0][count:]
         if self._size - self._begun >= BEGIN_EVERY_BYTES:
             begin_writing(self._descriptor, self._begun, self._size - self._begun)
             self._begun = self._size

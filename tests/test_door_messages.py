@@ -44,9 +44,14 @@ class Sink:
 
     def __init__(self) -> None:
         self.data, self.discarded = b"", 0
+        self.taken: list[memoryview] = []
 
     def write(self, data: memoryview) -> None:
-        self.data += data
+        self.taken.append(data)
+
+    def flush(self) -> None:
+        self.data += b"".join(self.taken)
+        self.taken = []
 
     def discard(self) -> None:
         self.discarded += 1
@@ -87,6 +92,8 @@ def test_a_message_without_a_data_set_is_whole_with_its_command() -> None:
 def test_the_data_set_of_a_c_store_goes_to_its_sink_as_it_comes() -> None:
     bench = Bench()
     assert bench.takes(fragment(STORE, COMMAND | LAST, store_request("1.2.3.4")), fragment(STORE, 0, b"ab")) == []
+    assert bench.sinks[0].data == b""
+    bench.flush()
     assert (bench.is_under_way, bench.has_spoken, bench.sinks[0].data) == (True, False, b"ab")
     (message,) = bench.takes(fragment(STORE, 0, b"cd"), fragment(STORE, LAST, b"e"))
     assert (message.sink, bench.sinks[0].data) == (bench.sinks[0], b"abcde")

@@ -191,7 +191,7 @@ os.write(2, b"SETTLED\\n")
 spool.write_results(task.study_key, task.generation, {"viewer/01-report/0.dcm": b"report", "viewer/02-map/0.dcm": b"map"})
 os.write(2, b"WRITTEN\\n")
 """
-CALLS = "openat,open,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
+CALLS = "openat,open,write,writev,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
 TAKE_FILE = [("open", "incoming/*.part"), ("write", "incoming/*.part"), ("fsync", "incoming/*.part")]
 NAME_IT = [("rename", "studies/*/*.image.dcm"), ("fsync", "studies/*")]
 NEW_STUDY = [("mkdir", "studies/*"), ("fsync", "studies")]
@@ -230,7 +230,7 @@ def whole_calls(lines):
 
 def step_of(line, folder):
     """One line of strace as a step; None where it is not about the spool, changes nothing or fails."""
-    call = re.match(r"\d+ +(\w+?)(at|at2)?\((.*)\) += (\d+)", line)
+    call = re.match(r"\d+ +(\w+?)(at|at2|v)?\((.*)\) += (\d+)", line)
     paths = re.findall(rf'[<"]{folder}/?([^>"]*)[>"]', call[3]) if call else []
     if not paths or (call[1] == "open" and "O_CREAT" not in line):
         return None

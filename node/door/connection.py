@@ -22,10 +22,8 @@ from node.door.verdict import UNRECOGNIZED_PDU, Violation
 from node.tls.contexts import close_notify
 
 HEADER_BYTES = 6
-# A buffer of this many PDUs of the longest kind that came. With one, images of 10 MB cost a sixth more CPU time, for each
-# PDU's end is moved within the buffer; with four or eight no less than with two (medians of six).
-PDUS_BUFFERED = 2
-BUFFER_BYTES = 16_384
+# What a buffer holds until a longer PDU comes, and from then on; memory that no byte came into is not taken.
+BUFFER_BYTES, LARGE_BUFFER_BYTES = 16_384, 1 << 20
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Absent outside Linux, where the delayed acknowledgment then stays (tcp(7)).
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
@@ -61,7 +59,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         self.received, self.at_end = 0, False
         self._buffer = memoryview(bytearray(max(BUFFER_BYTES, len(request))))
         self._buffer[: len(request)] = request
-        self._begin, self._end = 0, len(request)
+        self._begin, self._end, self._wanted = 0, len(request), HEADER_BYTES
         self._readable, self._writable, self._rung = (select.poll() for _ in range(3))  # any descriptor, unlike select
         self._readable.register(connected, select.POLLIN)
         self._writable.register(connected, select.POLLOUT)
@@ -86,7 +84,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         Violation
             By the header alone, before a byte of what follows is read for it.
         """
-        there = self._end - self._begin
+        there, self._wanted = self._end - self._begin, HEADER_BYTES
         if there < HEADER_BYTES:
             return None
         kind, length = struct.unpack_from(">BxL", self._buffer, self._begin)
@@ -95,7 +93,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         if length > longest[kind]:
             raise Violation("PDU too long")
         if there < HEADER_BYTES + length:
-            self._make_room(HEADER_BYTES + length)
+            self._wanted = HEADER_BYTES + length
             return None
         begin, self._begin = self._begin, self._begin + HEADER_BYTES + length
         return self._buffer[begin : self._begin]
@@ -104,8 +102,8 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         """Read what there is, as far as the buffer goes; tell whether anything came."""
         if not self.has_part:
             self._begin = self._end = 0
-        elif self._end == len(self._buffer):
-            self._make_room(HEADER_BYTES)
+        if self._begin + self._wanted > len(self._buffer):
+            self._make_room(self._wanted)
         try:
             count = self.socket.recv_into(self._buffer[self._end :])
         except NOT_NOW:
@@ -175,7 +173,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         """Move what is there to the front of a buffer that holds `size` bytes."""
         buffer, there = self._buffer, self._buffer[self._begin : self._end]
         if size > len(buffer):
-            buffer = memoryview(bytearray(PDUS_BUFFERED * size))
+            buffer = memoryview(bytearray(max(LARGE_BUFFER_BYTES, size)))
         buffer[: len(there)] = there
         self._buffer, self._begin, self._end = buffer, 0, len(there)
 

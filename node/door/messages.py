@@ -97,6 +97,8 @@ class Assembly:
     def take(self, body: memoryview) -> Iterator[Message]:
         """Take what follows the header of a P-DATA-TF PDU, and yield the messages that it completes.
 
+        Its bytes must stay as they are until `flush`.
+
         Raises
         ------
         Violation
@@ -115,6 +117,11 @@ class Assembly:
             if end == len(body):
                 return
             at = end
+
+    def flush(self) -> None:
+        """Have written what was taken, whose bytes are about to be overwritten."""
+        if self._unfinished and self._unfinished.sink:
+            self._unfinished.sink.flush()
 
     def discard(self) -> None:
         """Leave nothing of a message that is not going to be whole."""
@@ -174,6 +181,7 @@ class Assembly:
         return command.has_data_set(asked)
 
     def _finished(self, unfinished: _Unfinished) -> Message:
+        self.flush()
         self._unfinished, self.has_spoken = None, True
         return Message(unfinished.context_id, unfinished.asked, unfinished.sink)
 

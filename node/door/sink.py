@@ -12,13 +12,18 @@ from node.errors import OutOfResources, ReceiveError
 
 # How many bytes are written until the room is asked for again: associations together overrun the reserve by little.
 LOOK_EVERY_BYTES = 1 << 20
+# Pieces of the smallest kind would take more memory to remember than they hold.
+PIECES_AT_ONCE = 64
 
 
 class Sink(Protocol):
     """Takes the bytes of one data set."""
 
     def write(self, data: memoryview) -> None:
-        """Take some; they are not valid for longer than the call."""
+        """Take some; they stay as they are until `flush`."""
+
+    def flush(self) -> None:
+        """Be done with what was taken."""
 
     def discard(self) -> None:
         """Leave nothing of them, unless they have been kept; a second call does nothing."""
@@ -47,10 +52,11 @@ class InstanceFile:
         self._limits, self._head_bytes, self._is_short = limits, len(head), is_short
         self._file: NewFile | None = None
         self._refusal: ReceiveError | None = None
+        # Written together: with each write a thread lets others run, and has to wait for its turn again.
+        self._pieces: list[bytes | memoryview] = [head]
         self.size, self._look_at_bytes = 0, LOOK_EVERY_BYTES
         try:
             self._file = begin()
-            self._file.write(head)
         except OutOfResources as refusal:
             self._refuse(refusal)
         except OSError as error:
@@ -69,20 +75,26 @@ class InstanceFile:
             raise Violation("data set without end")
         if self.size > self._limits.object_bytes:
             self._refuse(OutOfResources(f"the data set is larger than {self._limits.object_bytes >> 20} MiB"))
+        if self.size > self._look_at_bytes:
+            self._look_at_bytes = self.size + LOOK_EVERY_BYTES
+            if self._is_short():
+                self._refuse(OutOfResources.reserved())
+        self._pieces.append(data)
+        if len(self._pieces) >= PIECES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was taken, or drop it where the instance is refused anyway."""
+        pieces, self._pieces = self._pieces, []
         if self._refusal:
             return
         try:
-            if self.size > self._look_at_bytes:
-                self._look_at_bytes = self.size + LOOK_EVERY_BYTES
-                if self._is_short():
-                    self._refuse(OutOfResources.reserved())
-                    return
-            self.file().write(data)
+            self.file().write(*pieces)
         except OSError as error:
             self._refuse(OutOfResources.on(error))
 
     def data_set(self) -> memoryview:
-        """Return the encoded data set, mapped and not copied.
+        """Return the encoded data set, flushed before, mapped and not copied.
 
         Raises
         ------

@@ -177,6 +177,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         if pdu is not None:
             self._take(pdu)
             return self.event_queue.empty() and not self.assoc.dimse.is_full
+        self.assembly.flush()
         if self.socket.read():
             return True
         if self.socket.at_end:
