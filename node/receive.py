@@ -29,7 +29,6 @@ from node.config import Settings
 from node.door.association import AcceptedAssociation
 from node.door.callers import Callers
 from node.door.command import StoreRequest
-from node.door.file_head import file_head
 from node.door.inspect import Inspected, inspect
 from node.door.limits import Limits
 from node.door.listener import Listener
@@ -38,6 +37,7 @@ from node.door.sink import InstanceFile
 from node.door.walk import walk
 from node.durable import key_of
 from node.errors import ConfigError, OutOfResources, ReceiveError
+from node.file_head import file_head
 from node.keeper import Keeper
 from node.product import IMPLEMENTATION_CLASS_UID, MANUFACTURER, MODEL_NAME
 from node.quarantine import Quarantine

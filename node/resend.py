@@ -64,7 +64,7 @@ def _may_be_recoded(held: Path, other: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    """Return what stands before the data set of a file that the node wrote (`node.door.file_head`), empty for another."""
+    """Return what stands before the data set of a file that the node wrote (`node.file_head`), empty for another."""
     with path.open("rb") as file:
         start = file.read(144)
         if start[128:132] != b"DICM" or len(start) < 144:

@@ -66,12 +66,14 @@ class Settler:
         """Note that an association brought an instance of a study."""
         with self._changed:
             now = time.monotonic()
+            is_new = study_key not in self._arrivals
             arrival = self._arrivals.setdefault(study_key, _Arrival(now, now))
+            if is_new or arrival.last_image_s > now:
+                self._changed.notify()  # any other image puts off what the thread waits for
             arrival.last_image_s = now
             if association not in arrival.open:
                 arrival.open.add(association)
                 arrival.associations += 1
-            self._changed.notify()
 
     def come_back(self, study_key: str, wait_s: float = 0.0) -> None:
         """Have a study settled as if its last image came in `wait_s`, unless it is arriving already."""

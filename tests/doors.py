@@ -80,3 +80,13 @@ def threads() -> int:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (a count, not paths)
+
+
+def held() -> tuple[int, int]:
+    """Threads and descriptors of this process."""
+    return threads(), descriptors()
+
+
+def is_given_back(before: tuple[int, int]) -> bool:
+    """Whether it has no more of either than before; it may have fewer, for what ended before that may just have been going."""
+    return all(now <= then for now, then in zip(held(), before, strict=True))

@@ -11,7 +11,7 @@ from pynetdicom.dul import DULServiceProvider
 from structlog.testing import capture_logs
 
 from node.door.upper_layer import UpperLayer
-from tests.doors import descriptors, opened, threads
+from tests.doors import held, is_given_back, opened
 from tests.peers import wait_until
 from tests.radiographs import encoded, radiograph
 from tests.raw import (
@@ -210,13 +210,12 @@ def test_a_stop_in_the_middle_of_an_image_leaves_no_file(tmp_path):
 def test_sixty_aborted_images_leave_no_file_thread_or_descriptor(door):
     assert door.lives()
     door.comes_to_rest()
-    wait_until(lambda: threads() == 4)
-    before = threads(), descriptors()
+    before = held()
     for number in range(60):
         with door.caller() as caller:
             caller.associate().send(BEGUN[: len(BEGUN) - 1000 * number], pdu(ABORT, bytes(4)) if number % 2 else b"")
     door.comes_to_rest()
-    wait_until(lambda: (threads(), descriptors()) == before, 10, "threads and descriptors as before")
+    wait_until(lambda: is_given_back(before), 10, "threads and descriptors as before")
     assert door.files() == []
 
 

@@ -1,22 +1,14 @@
 """The data set of an image lies in its file as it came, behind the head; what the disk does not take is refused later."""
 
-import io
 import os
 
 import pytest
-from pydicom import dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 
-from node.door.file_head import file_head
 from node.door.limits import Limits
 from node.door.sink import PIECES_AT_ONCE, InstanceFile
 from node.door.verdict import Violation
 from node.durable import NewFile
 from node.errors import OutOfResources
-from node.product import IMPLEMENTATION_CLASS_UID
-from tests.raw import CR, EXPLICIT
 from tests.spools import no_space
 
 LIMITS = Limits(object_bytes=1000, swallowed_bytes=5000)
@@ -119,19 +111,3 @@ def test_a_spool_that_takes_nothing_is_heard(tmp_path):
     with pytest.raises(OutOfResources, match="no room today"):
         instance.data_set()
     instance.discard()
-
-
-@pytest.mark.parametrize("uid", ["1.2.3", "1.2.3.4"])
-def test_the_head_is_the_one_that_pydicom_writes_but_for_its_version(uid):
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(CR), UID(uid)
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(EXPLICIT), UID(IMPLEMENTATION_CLASS_UID)
-    expected = io.BytesIO()
-    write_file_meta_info(expected, meta, enforce_standard=False)
-    head = file_head(CR, uid, EXPLICIT)
-    assert head[:132] == bytes(128) + b"DICM"
-    length = head[132:144]  # pydicom leaves the group's length out where it does not add its version
-    assert length == b"\2\0\0\0UL\4\0" + (len(head) - 144).to_bytes(4, "little")
-    assert head[144:] == expected.getvalue()
-    assert dcmread(io.BytesIO(head)).file_meta.MediaStorageSOPInstanceUID == uid

@@ -10,9 +10,9 @@ import pytest
 from pydicom import dcmread
 
 from node import resend
-from node.door.file_head import file_head
 from node.durable import key_of
 from node.errors import OtherContent, OutOfResources
+from node.file_head import file_head
 from node.same_instance import compare, is_same
 from node.spool import Kind, Spool
 from tests.hostile.files import CR, EXPLICIT, PIXEL_DATA, Film, item

@@ -12,7 +12,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 
 from node import log
 from node.tls import contexts
-from tests.doors import descriptors, opened, threads
+from tests.doors import held, is_given_back, opened
 from tests.peers import require_peer, wait_until
 from tests.pki import EXPIRED, NOT_YET, Authority
 from tests.radiographs import encoded, radiograph
@@ -112,13 +112,13 @@ def test_the_caller_learns_whom_it_called(door, pki):
 def test_a_caller_in_the_clear_is_refused_at_once_and_costs_nothing(door):
     assert door.lives()
     door.comes_to_rest()
-    before = threads(), descriptors()
+    before = held()
     for sent in (request(), b"\1", b"GET / HTTP/1.1\r\n\r\n", bytes(70_000)):
         with Raw(door.port) as caller:
             assert caller.is_cut_while_sending([sent]) or caller.is_closed()
     door.comes_to_rest()
     door.comes_to_count("cut", {"no TLS": 4})
-    wait_until(lambda: (threads(), descriptors()) == before)
+    wait_until(lambda: is_given_back(before))
     assert door.lives()
 
 
@@ -276,7 +276,7 @@ def test_a_monitor_that_only_connects_is_no_failed_handshake(door):
 def test_a_caller_that_goes_in_the_middle_of_a_handshake_leaves_nothing(door, pki):
     assert door.lives()
     door.comes_to_rest()
-    before = threads(), descriptors()
+    before = held()
     for _ in range(20):
         with Raw(door.port) as caller:
             caller.send(hello(door, pki.client()))
@@ -284,7 +284,7 @@ def test_a_caller_that_goes_in_the_middle_of_a_handshake_leaves_nothing(door, pk
             assert drained(caller)
     door.comes_to_rest()
     door.comes_to_count("cut", {"caller ended the TLS handshake": 20})
-    wait_until(lambda: (threads(), descriptors()) == before)
+    wait_until(lambda: is_given_back(before))
 
 
 # The guards of the door, behind TLS

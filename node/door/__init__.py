@@ -15,7 +15,6 @@ A connection's way, by the files that it goes through::
       messages      DIMSE messages put together from their fragments
       command       a command set, judged on its bytes
       sink          the data set of a C-STORE, into the file the spool will keep
-      file_head     what stands before it in that file
     inspect, walk   the structure of a whole data set, before it is answered for
 
     limits          every number of these

@@ -17,19 +17,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
 
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr, write_data_element
+from pydicom.filewriter import correct_ambiguous_vr, write_data_element, write_dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from node import __version__
 from node.errors import ReportError
-from node.product import IMPLEMENTATION_CLASS_UID
+from node.file_head import file_head
 from node.report.identity import Identity, decoded, raw_value
 
 UTF_8 = ("ISO_IR 192",)
@@ -211,15 +211,13 @@ def _put(dataset: Dataset, keyword: str, value: bytes) -> None:
 
 
 def _write(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    dataset.file_meta.ImplementationVersionName = _IMPLEMENTATION_VERSION
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    head = file_head(dataset.SOPClassUID, dataset.SOPInstanceUID, transfer_syntax_uid, _IMPLEMENTATION_VERSION)
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    buffer.write(head)
+    write_dataset(buffer, dataset)
+    written: bytes = buffer.getvalue()
+    return written
 
 
 def _reads_back(data: bytes, values: Mapping[str, bytes], own_text: list[str]) -> bool:

@@ -26,8 +26,8 @@ import yaml
 from node import bundle as bundles
 from node import config
 from node.darkroom import Darkroom
-from node.door.file_head import file_head
 from node.durable import key_of
+from node.file_head import file_head
 from node.film_reader import FilmReader
 from node.infer import Reader
 from node.journey import Journey

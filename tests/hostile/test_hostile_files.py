@@ -9,9 +9,9 @@ import pydicom
 import pytest
 
 from node import bundle as bundles
-from node.door.file_head import file_head
 from node.door.inspect import inspect
 from node.errors import NotAssessable, Reason, ReceiveError
+from node.file_head import file_head
 from node.film_check import FilmCheck
 from node.gate import GateRules, is_own_object, judge
 from node.pixels import read_dicom

@@ -8,8 +8,8 @@ from io import BytesIO
 import pydicom
 import pytest
 
-from node.door.file_head import file_head
 from node.errors import Reason, ReportError
+from node.file_head import file_head
 from node.report import StudySource, compose
 from node.study import ImageReading, StudyReading
 from tests.films import chest

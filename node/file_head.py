@@ -7,14 +7,16 @@ import struct
 from node.product import IMPLEMENTATION_CLASS_UID
 
 
-def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, version_name: str = "") -> bytes:
     """Return the preamble, prefix and File Meta Information of an instance.
 
-    It says nothing of the sender or of a version, so that an instance that comes again makes the same file.
+    It says nothing of the sender, so that an instance that comes again makes the same file.
 
     Parameters
     ----------
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+    version_name : str
+        Implementation Version Name (0002,0013), at most 16 characters; left out where empty.
 
     Returns
     -------
@@ -26,10 +28,12 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
     """
     uids = {0x02: sop_class_uid, 0x03: sop_instance_uid, 0x10: transfer_syntax_uid, 0x12: IMPLEMENTATION_CLASS_UID}
     version = struct.pack("<HH2s2xL2s", 2, 0x01, b"OB", 2, b"\0\1")
-    elements = version + b"".join(_uid(element, uid.encode()) for element, uid in uids.items())
+    elements = version + b"".join(_element(element, b"UI", uid.encode(), b"\0") for element, uid in uids.items())
+    if version_name:
+        elements += _element(0x13, b"SH", version_name.encode("ascii"), b" ")
     return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0x00, b"UL", 4, len(elements)) + elements
 
 
-def _uid(element: int, uid: bytes) -> bytes:
-    value = uid + b"\0" * (len(uid) % 2)
-    return struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value
+def _element(element: int, vr: bytes, value: bytes, pad: bytes) -> bytes:
+    value += pad * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
