@@ -104,7 +104,7 @@ class NewFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._is_kept = path, False
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
         self._size = self._begun = 0
 
@@ -130,12 +130,18 @@ class NewFile:
         """Fsync the file; its folder, once it has its name, is the caller's to fsync."""
         os.fsync(self._descriptor)
 
+    def keep_as(self, path: Path | str) -> None:
+        """Give the file another name, under which it stays."""
+        self.path.rename(path)
+        self._is_kept = True
+
     def discard(self) -> None:
-        """Close the file and remove it, unless it has another name by now; a second call does nothing."""
+        """Close the file, and remove it unless it was kept; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            self.path.unlink(missing_ok=True)
+            if not self._is_kept:
+                self.path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

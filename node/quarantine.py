@@ -92,7 +92,7 @@ class Quarantine:
             make_folder(self._folder)
             self._prune(COUNT_LIMIT - 1, self._limit_bytes - size)
             try:
-                file.path.rename(self._path(name, "dcm"))
+                file.keep_as(self._path(name, "dcm"))
                 said = Refused(name, now.isoformat(), calling, address, sop_class, status, reason, size)
                 write_json(self._path(name, "json"), asdict(said))
             except OSError:

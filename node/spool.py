@@ -216,7 +216,7 @@ class Spool:
             for part in parts:
                 file.write(part)
             file.sync()
-            return self._place(file.path, self.study_folder(key_of(study_uid)), key_of(sop_instance_uid), kind)
+            return self._place(file, self.study_folder(key_of(study_uid)), key_of(sop_instance_uid), kind)
         except CannotUnderstand:
             is_refused = True
             raise
@@ -226,17 +226,17 @@ class Spool:
             if not (is_refused and file is content):
                 file.discard()
 
-    def _place(self, incoming: Path, study: Path, instance_key: str, kind: Kind) -> bool:
+    def _place(self, file: NewFile, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
         with self._placing:  # where two associations bring one UID or one study at once, the first is done first
             names = (f"{study}/{instance_key}.{other}.dcm" for other in Kind)
             held = next((Path(name) for name in names if os.path.exists(name)), None)  # noqa: PTH110 (a fifth of the time)
             if held is None:
                 make_folder(study)
-                incoming.rename(study / f"{instance_key}.{kind}.dcm")
+                file.keep_as(f"{study}/{instance_key}.{kind}.dcm")
             else:
                 os.utime(study)  # who sends it again wants the study held
-        if held is not None and not (filecmp.cmp(incoming, held, shallow=False) or is_same_instance(held, incoming)):
+        if held is not None and not (filecmp.cmp(file.path, held, shallow=False) or is_same_instance(held, file.path)):
             raise OtherContent("SOP Instance UID is held with other content")
         # For what was held, too: who brought it may not have come this far yet.
         sync_folder(study)

@@ -67,6 +67,18 @@ def test_a_key_names_one_uid_and_no_other():
     assert all(re.fullmatch(r"[0-9a-f]{32}", key) for key in keys)
 
 
+def test_a_new_file_is_kept_under_another_name_or_nothing_of_it_is_left(tmp_path):
+    kept, dropped = NewFile(tmp_path / "a"), NewFile(tmp_path / "b")
+    for new in (kept, dropped):
+        new.write(b"head", b"", b"body")
+    kept.keep_as(tmp_path / "c")
+    another = NewFile(tmp_path / "a")
+    for new in (kept, dropped, kept):
+        new.discard()
+    another.discard()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"c": b"headbody"}
+
+
 def test_the_disk_is_told_to_begin_with_each_part_of_a_new_file_once(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(durable, "begin_writing", lambda _, offset, count: told.append((offset, count)))

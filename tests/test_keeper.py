@@ -169,7 +169,7 @@ def test_a_study_that_was_delivered_or_sent_again_lately_is_not_old(filled):
     (image,) = folder.glob("*.dcm")
     copy = filled.spool.incoming()
     copy.write(image.read_bytes())
-    assert filled.spool._place(copy.path, folder, image.name.split(".")[0], Kind.IMAGE) is False
+    assert filled.spool._place(copy, folder, image.name.split(".")[0], Kind.IMAGE) is False
     copy.discard()
     assert set(keep(filled, keep_days=30)) == {late.study_key, again.study_key}
 
