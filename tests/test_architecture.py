@@ -48,6 +48,7 @@ def test_training_sees_the_node_through_its_few_doors_alone() -> None:
     assert seen <= SEEN_BY_TRAINING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["node.receive", "node.web.server", "node.cli", "node.service", "node.status"])
 def test_a_process_without_a_model_loads_no_heavy_library(module: str) -> None:
     code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"

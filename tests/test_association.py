@@ -296,6 +296,7 @@ def narrow_line(to_port, bytes_a_second):
     return raw_server(relay)
 
 
+@pytest.mark.slow
 def test_a_long_message_over_a_narrow_line_is_given_the_time_it_needs(monkeypatch):
     seconds = 1.5
     monkeypatch.setattr(association, "DIMSE_TIMEOUT_S", seconds)

@@ -28,6 +28,8 @@ from tests.films import chest, dx_film, file_bytes
 from tests.peers import wait_until
 from tests.test_service import is_alive
 
+pytestmark = pytest.mark.slow
+
 SPEC = InputSpec()
 HERE = Path(__file__).resolve().parents[1]
 

@@ -109,6 +109,7 @@ def test_a_host_that_nobody_knows_is_named() -> None:
     assert "destinations.pacs.host" in found.mend
 
 
+@pytest.mark.slow
 def test_a_web_server_in_place_of_the_pacs_is_named() -> None:
     with web_server() as port:
         found = bad(there_is(pacs(port)))
@@ -324,6 +325,7 @@ def test_an_address_that_is_not_this_machines_is_named(tmp_path: Path) -> None:
     assert "listen.host" in found.mend
 
 
+@pytest.mark.slow
 def test_the_status_pages_port_held_by_another_is_named(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as held:
         found = bad(list(here.web(settings(folder=tmp_path, web=Web(port=held.getsockname()[1])))))

@@ -11,6 +11,8 @@ from node.infer import Reader
 from node.pixels import read_picture
 from tests.bundles import SHIPPED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle():

@@ -20,6 +20,8 @@ from node.pixels import model_input, read_picture
 from node.study import FilmWarning, Prediction, Triage
 from tests.bundles import SHIPPED, film_check, variant
 
+pytestmark = pytest.mark.slow
+
 RULES = {
     "Pneumonia": Rule("Pneumonia", 0.6, 0.4, urgent=False),
     "Tuberculosis": Rule("Tuberculosis", 0.3, 0.2, urgent=True),

@@ -16,6 +16,8 @@ from node.area import area_matrix
 from node.pixels import InputSpec, model_input, read_picture
 from tests.bundles import SHIPPED
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 (MEMBER, *_) = bundles.load(SHIPPED).manifest.members
 WEIGHTS = SHIPPED / MEMBER.file

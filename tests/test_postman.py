@@ -178,6 +178,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         each.stop()
 
 
+@pytest.mark.slow
 def test_a_receiver_that_hangs_delays_no_other(box: Box, running: Callable[..., Postman]) -> None:
     for name in ("slow", "mail"):
         box.put(Notice(name, message()))
@@ -230,6 +231,7 @@ Round(box, "oncall", told_by(Receiver(name="oncall", webhook=Webhook(url=sys.arg
 """
 
 
+@pytest.mark.slow
 def test_a_postman_killed_while_or_after_he_sends_sends_it_again_under_the_same_identifier(
     tmp_path: Path, box: Box
 ) -> None:

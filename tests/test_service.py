@@ -25,6 +25,8 @@ from tests.peers import free_port, wait_until
 from tests.radiographs import PATIENT, radiograph
 from tests.senders import EXPLICIT, HOST, associated, bring, request
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parents[1]
 SECRET = PATIENT["PatientName"]
 SUPERVISE = """

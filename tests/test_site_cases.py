@@ -21,6 +21,8 @@ from node.study import Finding, Prediction, Triage
 from tests.bundles import SHIPPED
 from tests.films import chest, dx_film, file_bytes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 FILMS = ROOT.parent / "shared" / "data" / "cxr"
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")

@@ -18,6 +18,8 @@ from tests.killed import IMAGES, PARKED, RESULTS
 from tests.peers import require_peer
 from tests.spools import files, held_results
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parents[1]
 
 

@@ -22,6 +22,8 @@ from tests.bundles import SHIPPED
 from tests.films import chest, cr_film, dx_film, file_bytes
 from tests.running import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 RULES: dict[str, Any] = {
     "memory_mb": 2048,
     "spec": InputSpec().to_json(),

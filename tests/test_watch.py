@@ -37,6 +37,7 @@ def test_a_crash_leaves_its_place_too(tmp_path: Path) -> None:
     assert "reading.py:4" in run(tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_a_watch_that_is_wound_again_or_stopped_in_time_ends_nothing(tmp_path: Path) -> None:
     again = ["watch.wind(3)", "time.sleep(0.3)"] * 15
     done = run(tmp_path, *again, "watch.stop()", "time.sleep(3.5)", "print('alive')")

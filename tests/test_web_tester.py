@@ -25,6 +25,8 @@ from tests.pages import form_token, log_in, served, settings_with_a_password
 from tests.peers import wait_until
 from tests.test_status import write_bundle
 
+pytestmark = pytest.mark.slow
+
 FILM = file_bytes(dx_film(PatientName="Recognizable^Rosalind"))
 
 

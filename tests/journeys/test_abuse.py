@@ -43,6 +43,8 @@ from tests.raw import (
 )
 from tests.walks import nested
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ECHO_WITHIN_S, REST_WITHIN_S, BOMB_MB = 2.0, 15.0, 300
 # What a process's memory may differ by though nothing is kept: Python and the C library give back what they like.

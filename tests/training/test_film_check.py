@@ -14,6 +14,8 @@ from training.film_check import Material, canvases_of, counts, distort, fit_film
 from training.film_network import Network, fit_network
 from training.not_films import CUT, DRAWN, not_films
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):

@@ -10,6 +10,8 @@ from training.evaluate import evaluate
 from training.measure import Answered, measure
 from training.plots import plots, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory):
