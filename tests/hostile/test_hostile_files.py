@@ -18,6 +18,8 @@ from node.pixels import read_dicom
 from tests.bundles import SHIPPED
 from tests.hostile.files import Hostile, hostile_files
 
+pytestmark = pytest.mark.slow
+
 FILES = hostile_files()
 CHECK = FilmCheck.load(bundles.load(SHIPPED).film_check)
 

@@ -16,6 +16,8 @@ from tests.films import chest
 from tests.hostile.files import Hostile, hostile_files
 from tests.readings import MODEL, NORMAL, OPTIONS, TIMES
 
+pytestmark = pytest.mark.slow
+
 # Those whose identity is odd, and one in ten of the others: of these the report says little but that they were there.
 TAKEN = [each for each in hostile_files() if each.answer.status == 0x0000 and each.answer.outcome != "kept"]
 ODD = [each for number, each in enumerate(TAKEN) if each.is_alone or number % 10 == 0]

@@ -13,6 +13,8 @@ from node.operating_points import CALIBRATED_FOR
 from training import recipe as recipes
 from training.calibrate import Calibrated, best_temperature, calibrate, points_for, rules_for, softmax
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "training.yaml"
 
 

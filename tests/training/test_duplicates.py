@@ -13,6 +13,8 @@ from tests.training.drawn import LABELS, drawn, every_group, write_films
 from training.data import read_films
 from training.duplicates import LOOK_ALIKE, NEAR, Kind, find, refuse, write
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "cxr"
 real_films = pytest.mark.skipif(not SHARED.exists(), reason="shared/data/cxr is not on this machine")
 EACH = 8

@@ -14,6 +14,8 @@ from training.explanation import maps_of, measure, rightly_flagged, summarized
 from training.explanation_pictures import draw, groups, mean_map
 from training.recipe import Boxes
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
 CALIBRATED = SimpleNamespace(
     temperature=1.0,

@@ -12,6 +12,8 @@ from training.plots import plots
 from training.sections import Picture, captioned
 from training.summary import targets
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "img", "br", "link", "input"}
 PNG = b"\x89PNG\r\n\x1a\n"
 

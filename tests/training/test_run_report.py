@@ -9,6 +9,8 @@ from tests.training.made_up import MadeUpRun, film
 from tests.training.made_up import recipe as recipe_of
 from training import explanation, explanation_pictures, film_check, run_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
