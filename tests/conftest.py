@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,17 @@ from tests.peers import wait_until
 
 if TYPE_CHECKING:
     from tests.senders import Node
+
+
+_WHOLE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.(\w+)", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over files of nothing but what is not asked for: importing them alone, and TensorFlow, takes half a minute."""
+    if collection_path.suffix != ".py" or not config.option.markexpr:
+        return None
+    of_all = _WHOLE.search(collection_path.read_text("utf-8"))
+    return True if of_all and f"not {of_all[1]}" in config.option.markexpr else None
 
 
 @pytest.fixture

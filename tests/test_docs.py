@@ -18,6 +18,8 @@ import node.cli
 import training.cli
 from node.config import Destination, Settings, load
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config" / "node.yaml"
 DOCUMENTS = (

@@ -24,6 +24,8 @@ from node.study import Triage
 from tests.bundles import SHIPPED
 from tests.filled import settings_for
 
+pytestmark = pytest.mark.slow
+
 MADE = Made(date(2026, 3, 1), 0.9, 0.05, {"Normal": 310, "Tuberculosis": 64}, {"Normal": 305, "Tuberculosis": 60})
 
 
@@ -152,7 +154,6 @@ def test_a_worker_does_not_start_on_a_mismatched_pair(path, tmp_path):
     assert "made for weights 000000000000" in ended.stderr
 
 
-@pytest.mark.slow
 def test_a_reader_answers_by_the_site_s_cut_offs(bundle, path):
     there = in_force(bundle, changed(path, lambda form: form["rules"][0].update(cut_off=0.0, uncertain_from=0.0)))
     prediction = Reader(there, "cpu").read(read_picture(SHIPPED / bundle.golden[0].file))

@@ -15,6 +15,8 @@ from training.evaluate import evaluate
 from training.recipe import Tried
 from training.summary import targets
 
+pytestmark = pytest.mark.slow
+
 
 def card_of(folder, groups=None, notes=("all films are of left hands",), tried=(), **settings):
     """Write the card of a made-up run; `groups` are class and source of films, 20 in each split."""

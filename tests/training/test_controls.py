@@ -1,9 +1,12 @@
 """The controls show what the inside numbers hide, and nothing of the source left out is used for it."""
 
 import numpy as np
+import pytest
 
 from tests.training.made_up import MadeUpRun, films_of, grouped_films
 from training.controls import calibrated_on, each_member, left_out, random_control, source_probe, sources_to_leave_out
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_source_is_left_out_only_where_two_classes_can_be_measured_and_every_class_still_learned():

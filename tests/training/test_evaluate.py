@@ -9,6 +9,8 @@ from tests.training.made_up import GROUPS, MadeUpRun
 from tests.training.made_up import recipe as recipe_of
 from training.evaluate import data, evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):

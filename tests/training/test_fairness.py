@@ -7,6 +7,8 @@ from tests.training.made_up import NAMES, RULES, films_of, grouped_films, probab
 from training.fairness import age_band, fairness
 from training.measure import Answered
 
+pytestmark = pytest.mark.slow
+
 
 def fair(films, probabilities, resamples=200, **settings):
     rows = np.arange(len(films))

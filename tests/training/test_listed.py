@@ -6,6 +6,8 @@ from node.errors import ConfigError
 from tests.training.made_up import NAMES
 from training.listed import listed
 
+pytestmark = pytest.mark.slow
+
 
 def manifest(folder, *rows, header="file,label,source,patient_id", encoding="utf-8"):
     for name in ("a.png", "b.png"):

@@ -8,6 +8,8 @@ from node.study import Triage
 from tests.training.made_up import NAMES, RULES, films_of, probabilities_of
 from training.measure import Answered, measure, metrics_of
 
+pytestmark = pytest.mark.slow
+
 
 def answered_of(films, probabilities, rules=RULES, said=None):
     return Answered.of(films, np.arange(len(films)), np.asarray(probabilities, np.float32), NAMES, rules, said)

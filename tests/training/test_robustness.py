@@ -8,6 +8,8 @@ from tests.training.made_up import MadeUpRun, films_of
 from tests.training.made_up import recipe as recipe_of
 from training.robustness import ALTERATIONS, robustness, sample
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {one.name: one for one in ALTERATIONS}
 EVERY = [(one.name, strength) for one in ALTERATIONS for strength in one.strengths]
 

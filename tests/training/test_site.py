@@ -14,6 +14,8 @@ from tests.bundles import SHIPPED
 from training.cli import app
 from training.site import cases_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
 
 

@@ -5,6 +5,8 @@ import pytest
 from training.recipe import Targets
 from training.summary import headline, targets
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
 
 
