@@ -30,8 +30,8 @@ test: setup peers ## run all tests, against real peers (Orthanc, DCMTK, PixelMed
 	@$(BIN)/pytest -rs -n $(WORKERS) --dist loadfile
 
 .PHONY: test-fast
-test-fast: setup ## run the quick tests, which need no other program
-	@$(BIN)/pytest -rs -n $(WORKERS) --dist loadfile -m "not slow and not peers and not viewer and not training"
+test-fast: setup ## run the quick tests, which need no other program (three minutes)
+	@$(BIN)/pytest -rs -n 3 --dist loadfile -m "not slow and not peers and not viewer and not training"
 
 # Hours on end: STUDIES, ASSOCIATIONS, KILLS and ACKNOWLEDGMENTS say how much; results in out/soak.
 STUDIES ?= 5000
