@@ -340,3 +340,8 @@ def test_a_process_that_crashes_leaves_no_core_and_its_last_words_hold_no_value(
     assert written.startswith(("(1, 1)", "(0, 0)"))
     assert "Fatal Python error: Aborted" in written
     assert SECRET not in written
+
+
+def test_a_start_does_not_load_what_prints_tracebacks_and_who_wants_it_has_it_later():
+    code = "import sys, node.cli, node.service; assert 'rich' not in sys.modules; import rich, rich.console"
+    subprocess.run([sys.executable, "-c", code], check=True)
