@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ BEGIN_EVERY_BYTES = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 
 
-@lru_cache(maxsize=1024)
 def key_of(uid: str) -> str:
     """Return the name a UID has in the spool: 32 hexadecimal digits of its SHA-256, so that no peer names a file."""
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
@@ -130,7 +129,7 @@ class NewFile:
         """Fsync the file; its folder, once it has its name, is the caller's to fsync."""
         os.fsync(self._descriptor)
 
-    def keep_as(self, path: Path | str) -> None:
+    def keep_as(self, path: Path) -> None:
         """Give the file another name, under which it stays."""
         self.path.rename(path)
         self._is_kept = True

@@ -28,8 +28,8 @@ from node.errors import ConfigError
 from node.rate import Rate
 from node.rolling import RollingFile
 
-# Where rich is installed structlog loads it, for tracebacks that are never printed here: 0.13 of the 0.35 s that a start
-# of the node imports for, before it can listen.
+# Where rich is installed structlog loads it, for tracebacks that are never printed here: 0.13 of the 0.53 s of imports before
+# the node can listen (docs/performance.md).
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: cannot be imported
 import structlog  # noqa: E402
 from structlog.typing import EventDict, WrappedLogger  # noqa: E402

@@ -229,11 +229,10 @@ class Spool:
     def _place(self, file: NewFile, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
         with self._placing:  # where two associations bring one UID or one study at once, the first is done first
-            names = (f"{study}/{instance_key}.{other}.dcm" for other in Kind)
-            held = next((Path(name) for name in names if os.path.exists(name)), None)  # noqa: PTH110 (a fifth of the time)
+            held = next((path for other in Kind if (path := study / f"{instance_key}.{other}.dcm").exists()), None)
             if held is None:
                 make_folder(study)
-                file.keep_as(f"{study}/{instance_key}.{kind}.dcm")
+                file.keep_as(study / f"{instance_key}.{kind}.dcm")
             else:
                 os.utime(study)  # who sends it again wants the study held
         if held is not None and not (filecmp.cmp(file.path, held, shallow=False) or is_same_instance(held, file.path)):

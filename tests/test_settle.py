@@ -295,19 +295,13 @@ def test_a_study_that_comes_back_is_settled(settler, calls):
     assert calls == ["a"]
 
 
-def test_an_image_of_a_study_that_was_put_off_far_is_not_kept_waiting_for_that(settler, calls):
+@pytest.mark.parametrize("stays", [False, True], ids=["who brought it has gone", "who brought it stays"])
+def test_an_image_of_a_study_that_was_put_off_far_is_not_kept_waiting_for_that(settler, calls, stays):
     running = settler(SHORT_S, SHORT_S)
     running.come_back("a", NEVER_S)
     running.arrived("a", 1)
-    running.released(1)
-    wait_until(lambda: calls)
-    assert calls == ["a"]
-
-
-def test_a_study_that_was_put_off_far_is_settled_while_who_brings_more_of_it_stays(settler, calls):
-    running = settler(SHORT_S, SHORT_S)
-    running.come_back("a", NEVER_S)
-    running.arrived("a", 1)
+    if not stays:
+        running.released(1)
     wait_until(lambda: calls)
     assert calls == ["a"]
 

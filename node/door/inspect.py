@@ -5,12 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID
 
 from node.door.walk import Structure, walk
 from node.errors import CannotUnderstand, DataSetMismatch
@@ -26,11 +21,6 @@ _IDENTITY = (
     *(MANUFACTURER, MODEL_NAME),
 )
 WANTED = frozenset((*_IDENTITY, SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS))
-# In every other transfer syntax pixel data are encapsulated (PS3.5 Annex A).
-_NATIVE = {
-    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian),
-    *(ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +71,7 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str, sop_class_uid: s
     ):
         if not re.fullmatch(r"[0-9.]{1,64}", structure.text(tag)):
             raise DataSetMismatch(f"{name} UID is missing or malformed")
-    _check_pixel_data(structure, transfer_syntax_uid not in _NATIVE)
+    _check_pixel_data(structure, UID(transfer_syntax_uid).is_encapsulated)
     return Inspected(
         structure.text(STUDY_INSTANCE_UID),
         structure.text(PATIENT_ID),

@@ -10,9 +10,9 @@ from node.door.verdict import Violation
 from node.durable import NewFile
 from node.errors import OutOfResources, ReceiveError
 
-# How many bytes are written until the room is asked for again: 64 associations overrun the reserve by a quarter of it.
-LOOK_EVERY_BYTES = 4 << 20
-# Pieces of the smallest kind would take more memory to remember than they hold.
+# How many bytes are written until the room is asked for again: associations together overrun the reserve by little.
+LOOK_EVERY_BYTES = 1 << 20
+# A megabyte in pieces of one byte would take hundreds to remember; and the system takes 1,024 at once (writev(2)).
 PIECES_AT_ONCE = 64
 
 
