@@ -72,12 +72,12 @@ def typefaces() -> list[Typeface]:
 def typeface_for(letters: str) -> Typeface | None:
     """Return a typeface that has these letters, None when no font on this machine has them."""
     shipped, *east_asian = typefaces()
-    if all(ord(letter) < 0x2E80 for letter in letters):  # below begin no East Asian scripts
+    if max(map(ord, letters), default=0) < 0x2E80:  # below begin no East Asian scripts
         return shipped
     return next(iter(east_asian), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Ink:
     """A text as it is printed: how much ink comes on each pixel, and where the first of them lies from where it is written."""
 
@@ -154,9 +154,12 @@ class Canvas:
         left, top = round(x) + ink.left, round(y) + ink.top
         box = left, top, left + ink.mask.width, top + ink.mask.height
         rows, columns = slice(max(top, 0), max(box[3], 0)), slice(max(left, 0), max(box[2], 0))
-        part = Image.fromarray(self.pixels[rows, columns])
-        part.paste(color, (left - columns.start, top - rows.start), ink.mask)
-        self.pixels[rows, columns] = np.asarray(part)
+        place, at = self.pixels[rows, columns], (left - columns.start, top - rows.start)
+        ground = place[:1, :1].tobytes()
+        is_flat = (
+            place.size and at == (0, 0) and place.shape[:2] == ink.mask.size[::-1] and (place == place[:1, :1]).all()
+        )
+        place[:] = _on_flat_ground(ink, color, ground) if is_flat else _printed(place, at, color, ink)
         return box
 
     def flow(self, box: Box, paragraphs: Sequence[tuple[str, Color, bool]], largest: int) -> None:
@@ -180,15 +183,7 @@ class Canvas:
 
     def lines(self, text: str, width: float, size: int, bold: bool = False) -> list[str]:
         """Break a text into lines no wider than `width`: at blanks, or between letters where a script has none."""
-        if self.width_of(text, size, bold) <= width:
-            return [text]
-        lines, line = [], ""
-        for word in _words(text):
-            if line and self.width_of(line + word.rstrip(), size, bold) > width:
-                lines.append(line.rstrip())
-                line = ""
-            line += word
-        return [*lines, line.rstrip()]
+        return list(_lines(self._typeface.font(size, bold), text, width))
 
     def _height(self, paragraphs: Sequence[tuple[str, Color, bool]], size: int, width: float) -> float:
         broken = [(self.lines(text, width, size, bold), bold) for text, _, bold in paragraphs]
@@ -204,6 +199,19 @@ def _largest(largest: int, fits: Callable[[int], bool]) -> int:
     return SMALLEST + bisect_left(range(SMALLEST + 1, largest), True, key=lambda size: not fits(size))
 
 
+@lru_cache(maxsize=TEXTS_KEPT)
+def _lines(font: Any, text: str, width: float) -> tuple[str, ...]:
+    if _width(font, text) <= width:
+        return (text,)
+    lines, line = [], ""
+    for word in _words(text):
+        if line and _width(font, line + word.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += word
+    return (*lines, line.rstrip())
+
+
 def _words(text: str) -> list[str]:
     """Split a text where a line may end; every part but the last keeps its blank."""
     words: list[str] = []
@@ -214,6 +222,21 @@ def _words(text: str) -> list[str]:
         elif words:
             words[-1] += letter
     return words
+
+
+def _printed(place: RGB, at: tuple[int, int], color: Color, ink: _Ink) -> RGB:
+    """Return a part of a sheet with ink on it."""
+    part = Image.fromarray(place)
+    part.paste(color, at, ink.mask)
+    return np.asarray(part)
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _on_flat_ground(ink: _Ink, color: Color, ground: bytes) -> RGB:
+    """Return what ink leaves on a ground of one color, which most of the text of a picture stands on."""
+    flat = np.empty((ink.mask.height, ink.mask.width, 3), np.uint8)
+    flat[:] = np.frombuffer(ground, np.uint8)
+    return _printed(flat, (0, 0), color, ink)
 
 
 @cache

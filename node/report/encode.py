@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import codecs
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
+from struct import Struct
+from typing import TypeAlias
 
 from pydicom import dcmread
-from pydicom.charset import convert_encodings, default_encoding
+from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr, write_data_element, write_dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node import __version__
@@ -42,14 +44,12 @@ _WITH_EXTENSIONS = {f"ISO 2022 IR {number}" for number in (6, *_REPERTOIRES)}
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _IMPLEMENTATION_VERSION = f"CXRTRIAGE_{__version__}"[:16]
 
-# Half of what a report consists of are codes, and the next report has nearly the same.
-CODES_KEPT = 512
-_OF_A_CODE = {
-    Tag(tag_for_keyword(keyword) or 0)
-    for keyword in ("ConceptNameCodeSequence", "ConceptCodeSequence", "MeasurementUnitsCodeSequence")
-}
-_SEQUENCE_HEADER_BYTES = 12  # PS3.5 Table 7.1-1
+# Most elements of a result are those of the result before it. One has some 400; with the patients' own, which push each other
+# out, that is room for a dozen kinds of results.
+TEXTS_KEPT = 4096
+_SEQUENCE, _ITEM = Struct("<HH2s2xL"), Struct("<HHL")  # PS3.5 Tables 7.1-1 and 7.5-1
 
+Element: TypeAlias = DataElement | RawDataElement
 Way = tuple[tuple[str, ...], Mapping[str, bytes]]
 
 
@@ -73,17 +73,16 @@ def encode(dataset: Dataset, identity: Identity, transfer_syntax_uid: str = Expl
     ReportError
         When no character set carries both the identity and the result's own text.
     """
-    own = Dataset()
-    for element in dataset:
-        if element.keyword not in identity.values:
-            own.add(element)
+    own = [_unambiguous(element, dataset) for element in dataset if element.keyword not in identity.values]
     own_text = list(_texts(own))
     letters = {letter for text in own_text for letter in text if not letter.isascii()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         for character_set, values in _ways(identity, letters):
-            data = _write(_joined(own, character_set, values), transfer_syntax_uid)
-            if _reads_back(data, values, own_text):
+            elements = _joined(own, character_set, values)
+            data = _head(dataset, transfer_syntax_uid) + _written(elements, list(character_set) or default_encoding)
+            # ASCII alone is the same in all of them, and the check of what leaves compares the identity anyway.
+            if (identity.is_ascii and not letters) or _reads_back(data, values, own_text):
                 return data
     raise ReportError(
         "the patient's name and the report's text fit in no common character set; report.language: en always fits"
@@ -105,7 +104,8 @@ def renamed(data: bytes, names: Mapping[str, str]) -> bytes:
         setattr(dataset, keyword, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        return _write(dataset, ExplicitVRLittleEndian)
+        character_set = dataset.get("SpecificCharacterSet", default_encoding)
+        return _head(dataset, ExplicitVRLittleEndian) + _written(dataset.values(), character_set)
 
 
 def _ways(identity: Identity, letters: set[str]) -> Iterator[Way]:
@@ -154,68 +154,53 @@ def _in_utf_8(identity: Identity) -> dict[str, bytes]:
     return {keyword: text.encode() for keyword, text in texts.items()} if certain else {}
 
 
-def _joined(dataset: Dataset, character_set: tuple[str, ...], values: Mapping[str, bytes]) -> Dataset:
-    joined = Dataset()
-    for element in correct_ambiguous_vr(dataset, True):
-        joined.add(element)
-        _written_once(element)
+def _unambiguous(element: DataElement, dataset: Dataset) -> DataElement:
+    return correct_ambiguous_vr_element(element, dataset, True) if " or " in element.VR else element
+
+
+def _joined(own: list[DataElement], character_set: tuple[str, ...], values: Mapping[str, bytes]) -> list[Element]:
+    """Return a result's own elements with its identity, whose values are written as the bytes they are."""
+    joined: list[Element] = [element for element in own if element.keyword != "SpecificCharacterSet"]
     if character_set:
-        joined.SpecificCharacterSet = list(character_set)
+        joined.append(DataElement(tag_for_keyword("SpecificCharacterSet") or 0, "CS", list(character_set)))
     for keyword, value in values.items():
-        _put(joined, keyword, value)
-    # Raw elements are written as they are only where the data set counts as read in the encoding it is written in.
-    encodings = convert_encodings(list(character_set)) if character_set else default_encoding
-    joined.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
+        vr = dictionary_VR(keyword)
+        padded = value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+        joined.append(RawDataElement(Tag(tag_for_keyword(keyword) or 0), vr, len(padded), padded, 0, False, True))
     return joined
 
 
-def _written_once(element: DataElement) -> None:
-    """Mark the items below an element as what their VRs say: the library would ask of each, and of all below, anew."""
-    if element.VR == "SQ":
-        for item in element.value:
-            item.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding)
-            for below in list(item.values()):
-                if below.tag in _OF_A_CODE and not below.is_raw and (written := _code(below)):
-                    item[below.tag] = written
-                elif not below.is_raw:
-                    _written_once(below)
+def _head(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
+    return file_head(dataset.SOPClassUID, dataset.SOPInstanceUID, transfer_syntax_uid, _IMPLEMENTATION_VERSION)
 
 
-def _code(element: DataElement) -> RawDataElement | None:
-    """Return a sequence of one plain code as it is written, None where it is none or its letters depend on the character set."""
-    if len(element.value) != 1:
-        return None
-    parts = tuple((part.tag, part.VR, part.value) for part in element.value[0].values())
-    is_plain = all(isinstance(value, str) and value.isascii() for _, _, value in parts)
-    return _written_code(element.tag, parts) if is_plain else None
+def _written(elements: Iterable[Element], character_set: str | Sequence[str]) -> bytes:
+    """Return the elements of a data set, or of an item, in Explicit VR Little Endian."""
+    in_order = sorted(elements, key=lambda element: int(element.tag))
+    return b"".join(_written_element(element, character_set) for element in in_order)
 
 
-@lru_cache(maxsize=CODES_KEPT)
-def _written_code(tag: BaseTag, parts: tuple[tuple[BaseTag, str, str], ...]) -> RawDataElement:
-    """Return a sequence of one code in Explicit VR Little Endian."""
-    code = Dataset()
-    for part in parts:
-        code.add(DataElement(*part))
+def _written_element(element: Element, character_set: str | Sequence[str]) -> bytes:
+    value = element.value
+    if element.VR == "SQ" and not element.is_raw:
+        items = [_written(item.values(), character_set) for item in value]
+        value = b"".join(_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
+        return _SEQUENCE.pack(element.tag.group, element.tag.element, b"SQ", len(value)) + value
+    if isinstance(value, str) and value.isascii():
+        return _written_text(int(element.tag), str(element.VR), value)
+    return _by_the_library(element, character_set)
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _written_text(tag: int, vr: str, value: str) -> bytes:
+    """Return an element whose letters are the same in every character set."""
+    return _by_the_library(DataElement(tag, vr, value), default_encoding)
+
+
+def _by_the_library(element: Element, character_set: str | Sequence[str]) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_data_element(buffer, DataElement(tag, "SQ", [code]))
-    value = buffer.getvalue()[_SEQUENCE_HEADER_BYTES:]
-    return RawDataElement(tag, "SQ", len(value), value, 0, False, True)
-
-
-def _put(dataset: Dataset, keyword: str, value: bytes) -> None:
-    """Set an attribute to bytes that are written as they are."""
-    tag, vr = Tag(tag_for_keyword(keyword) or 0), dictionary_VR(keyword)
-    padded = value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-    dataset[tag] = RawDataElement(tag, vr, len(padded), padded, 0, False, True)
-
-
-def _write(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
-    head = file_head(dataset.SOPClassUID, dataset.SOPInstanceUID, transfer_syntax_uid, _IMPLEMENTATION_VERSION)
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    buffer.write(head)
-    write_dataset(buffer, dataset)
+    write_data_element(buffer, element, character_set)
     written: bytes = buffer.getvalue()
     return written
 
@@ -231,9 +216,9 @@ def _reads_back(data: bytes, values: Mapping[str, bytes], own_text: list[str]) -
     return list(_texts(held)) == own_text
 
 
-def _texts(dataset: Dataset) -> Iterator[str]:
+def _texts(elements: Iterable[DataElement]) -> Iterator[str]:
     """Yield every text of a data set and its items, in order."""
-    for element in dataset:
+    for element in elements:
         if element.VR == "SQ":
             for item in element.value:
                 yield from _texts(item)
