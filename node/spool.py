@@ -229,7 +229,7 @@ class Spool:
     def _place(self, file: NewFile, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
         with self._placing:  # where two associations bring one UID or one study at once, the first is done first
-            held = next((path for other in Kind if (path := study / f"{instance_key}.{other}.dcm").exists()), None)
+            held = self._held(study, instance_key)
             if held is None:
                 make_folder(study)
                 file.keep_as(study / f"{instance_key}.{kind}.dcm")
@@ -240,6 +240,11 @@ class Spool:
         # For what was held, too: who brought it may not have come this far yet.
         sync_folder(study)
         return held is None
+
+    def _held(self, study: Path, instance_key: str) -> Path | None:
+        """Return where an instance lies, None where it is not held."""
+        names = [f"{study}/{instance_key}.{kind}.dcm" for kind in Kind]  # as paths they would cost as much as the walk
+        return next((Path(name) for name in names if os.path.exists(name)), None)  # noqa: PTH110
 
     def settle(self, study_key: str) -> Task | None:
         """Close the study's present instances into a generation and note the task of reading it.
@@ -456,12 +461,19 @@ class Spool:
         shutil.rmtree(made, ignore_errors=True)  # left by a worker that was stopped here
         try:
             made.mkdir(FOLDER_MODE)
+            written = {made}
             for relative, data in results.items():
-                write_new(_in_its_folders(made, relative), (data,), lasts=False)
-            for path in (folder / "report").rglob("*.dcm") if what == "results" else ():
-                _in_its_folders(made, str(path.relative_to(folder / "report"))).hardlink_to(path)
+                path = _in_its_folders(made, relative)
+                write_new(path, (data,), lasts=False)
+                written |= {path, path.parent, path.parent.parent}
+            for report in (folder / "report").glob("*/*/*.dcm") if what == "results" else ():  # they were synced before
+                path = _in_its_folders(made, str(report.relative_to(folder / "report")))
+                path.hardlink_to(report)
+                written |= {path.parent, path.parent.parent}
             reading = self._reading(study_key, name)
-            sync_all([made, *made.rglob("*"), *([reading] if reading.exists() else [])])
+            if reading.exists() and not (folder / "report").exists():
+                written.add(reading)
+            sync_all(written)
             made.rename(folder / what)
         except OSError:
             shutil.rmtree(made, ignore_errors=True)

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from node import durable
-from node.durable import BEGIN_EVERY_BYTES, NewFile, key_of, make_folder, read_json, write_json, write_new
+from node.durable import (
+    BEGIN_EVERY_BYTES,
+    PLACED_FROM_BYTES,
+    NewFile,
+    key_of,
+    make_folder,
+    read_json,
+    write_json,
+    write_new,
+)
 from tests.spools import files, no_space
 
 HERE = Path(__file__).resolve().parents[1]
@@ -88,6 +97,34 @@ def test_the_disk_is_told_to_begin_with_each_part_of_a_new_file_once(tmp_path, m
         new.write(part)
     new.discard()
     assert told == [(0, BEGIN_EVERY_BYTES), (BEGIN_EVERY_BYTES, BEGIN_EVERY_BYTES)]
+
+
+def test_a_large_part_of_a_new_file_is_given_its_place_before_it_is_written(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(durable, "give_place", lambda _, offset, count: asked.append((offset, count)))
+    new = NewFile(tmp_path / "a")
+    for part in (bytes(PLACED_FROM_BYTES), b"small", bytes(PLACED_FROM_BYTES + 1)):
+        new.write(part)
+    new.discard()
+    assert asked == [(0, PLACED_FROM_BYTES), (PLACED_FROM_BYTES + 5, PLACED_FROM_BYTES + 1)]
+
+
+def test_a_file_whose_parts_were_given_their_places_takes_no_more_than_it_needs(tmp_path):
+    new = NewFile(tmp_path / "a")
+    parts = [os.urandom(PLACED_FROM_BYTES + 17) for _ in range(9)]
+    for part in parts:
+        new.write(part)
+    new.sync()
+    found = (tmp_path / "a").stat()
+    assert (tmp_path / "a").read_bytes() == b"".join(parts)
+    assert found.st_blocks * 512 < found.st_size + 65_536
+
+
+def test_a_file_system_that_gives_no_place_is_written_to_all_the_same(tmp_path):
+    reader, writer = os.pipe()
+    durable.give_place(writer, 0, PLACED_FROM_BYTES)  # ESPIPE
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_file_that_the_disk_was_told_to_begin_with_is_whole(tmp_path):
