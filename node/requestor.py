@@ -117,7 +117,7 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
 
     def _is_readable(self) -> bool:
         """Wait a moment, if there is nothing to send. Unlike select, poll takes any descriptor number."""
-        poll = select.poll()
+        poll, waits = select.poll(), self._may_wait()
         try:
             poll.register(self.socket, select.POLLIN)
             if self.bell is not None:
@@ -126,7 +126,9 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         except ValueError:  # closed meanwhile: its descriptor is -1
             self.event_queue.put("Evt17")
             return False
-        found = {descriptor for descriptor, _ in poll.poll(1000 * TIMERS_EVERY_S if self._may_wait() else 0)}
+        if waits:
+            self._acknowledge_at_once()
+        found = {descriptor for descriptor, _ in poll.poll(1000 * TIMERS_EVERY_S if waits else 0)}
         if self.bell is not None and found - {readable}:
             self.bell.silence()
         return readable in found
@@ -171,9 +173,9 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         deadline = time.monotonic() + PDU_TIMEOUT_S
         received, self._early = bytearray(self._early), b""
         while len(received) < nr_bytes:
-            self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._wait_at_most(PDU_TIMEOUT_S if not received else max(deadline - time.monotonic(), 0.001))
             part = self.socket.recv(nr_bytes - len(received))
-            self._acknowledge_at_once()
+            self._acknowledge_at_once()  # a peer with Nagle's algorithm sends the rest of a PDU only then
             if not part:
                 break
             received += part
@@ -188,11 +190,10 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         """
         rest = memoryview(bytestream)
         try:
-            self.socket.settimeout(PDU_TIMEOUT_S)
+            self._wait_at_most(PDU_TIMEOUT_S)
             while rest:
                 rest = rest[self.socket.send(rest) :]
                 self.last_sent_s = time.monotonic()
-            self._acknowledge_at_once()
         except (OSError, AttributeError) as failure:  # AttributeError: the socket is None once it is closed
             self.stalled = isinstance(failure, TimeoutError)
             if isinstance(self.socket, ssl.SSLSocket) and not self.stalled:
@@ -211,8 +212,13 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         with suppress(OSError, AttributeError):
             self.socket.close()
 
+    def _wait_at_most(self, seconds: float) -> None:
+        """Set the socket's timeout, which is a call of the system each time."""
+        if self.socket.gettimeout() != seconds:
+            self.socket.settimeout(seconds)
+
     def _acknowledge_at_once(self) -> None:
-        """Ask the kernel again, for it goes back to delaying by itself."""
+        """Have what came acknowledged now; asked anew before each wait, for the kernel goes back to delaying by itself."""
         if _QUICKACK is not None:
             with suppress(OSError):
                 self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
@@ -311,7 +317,8 @@ def wake_when_due(association: Association, connection: TransportConnection) -> 
 
     def send_and_ring(primitive: Any) -> None:
         send_pdu(primitive)
-        bell.ring()
+        if dul.to_provider_queue.qsize() <= 1:  # else it was rung for the one before, which has not been taken yet
+            bell.ring()
 
     def kill_and_ring() -> None:
         kill_dul()
