@@ -40,6 +40,8 @@ from node.prints import MESSAGE_BYTES, print_of, put, put_note, tray_bytes
 # A child that has developed so many films is replaced, for native code may leak memory.
 FILMS_A_CHILD = 1000
 DONE = b"+"
+# Most headers are shorter.
+HEADER_BYTES = 1 << 16
 # From a child's last word to its end: a moment, and more where the machine has no time.
 TO_END_S = 5.0
 
@@ -165,9 +167,25 @@ def _develop_into(tray: memoryview, path: Path, spec: InputSpec) -> bool:
     except OSError as error:
         put_note(tray, {"errno": error.errno or errno.EIO})
     else:
+        _need_no_more(path)
         put(tray, made)
         return True
     return False
+
+
+def _need_no_more(path: Path) -> None:
+    """Let the system take back the memory that a film's file has in its cache, where the next film comes to lie then.
+
+    A film is decoded once. Its header is read again, and stays.
+    """
+    if not path.is_file():  # opening a pipe again would wait for a second writer
+        return
+    with contextlib.suppress(OSError):  # a hint
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, HEADER_BYTES, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 class _LastAct:

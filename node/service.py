@@ -42,6 +42,8 @@ STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 20.0
 # How long a thread of the worker may hold the interpreter while another waits for it.
 TURN_S = 0.0005
+# Objects until garbage is looked for: a report is made of thousands that are no garbage yet, and by default 700 are enough.
+GARBAGE = 50_000, 20, 100
 # pydicom imports these where they are there, to decode and to download test files, and always a dictionary of private
 # attributes. The receiver does nothing of that; without them its imports take 0.32 s of CPU in place of 0.68 (medians of
 # three on a busy machine), and it must answer within a second.
@@ -207,6 +209,7 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     journey = Journey(settings, spool, bundle, films, destinations)
     journey.rehearse()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     gc.enable()
     desk = Desk(journey)
     desk.open()

@@ -21,7 +21,7 @@ from node.journey import Follow, Journey, wait_s
 from node.lanes import Lane, LeftUndone
 
 # The clerk looks for new tasks this often (s). A look is one stat, some 10 microseconds.
-CLERK_EVERY_S = 0.005
+CLERK_EVERY_S = 0.01
 # The clock of file systems ticks every 4 to 10 ms: what comes in the tick of the last look leaves no mark (s).
 TICK_S = 0.05
 RECONCILE_EVERY_S = 60.0
