@@ -45,7 +45,7 @@ def told(trace: Path, spool: Path) -> Iterator[tuple[str, str]]:
             begun[process] = text.removesuffix("<unfinished ...>").rstrip()
             continue
         if resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", text):
-            text = begun.pop(process) + resumed[1]
+            text = begun.pop(process, "") + resumed[1]  # an answer's end: it counted when it began
         if step := _step(text, spool):
             yield step
 
@@ -113,7 +113,8 @@ def test_a_trace_in_which_the_answer_comes_first_is_seen_through(tmp_path: Path)
         f'1 openat(AT_FDCWD, "/s/incoming/{"a" * 32}.part", O_RDWR|O_CREAT|O_EXCL, 0600) = 5</s/incoming/{"a" * 32}.part>',
         f'1 write(5</s/incoming/{"a" * 32}.part>, "xx", 2) = 2',
         f"1 fsync(5</s/incoming/{'a' * 32}.part> <unfinished ...>",
-        r'2 sendto(9<socket:[77]>, "\4\0\0\0\0\204"..., 138, 0, NULL, 0) = 138',
+        r'2 sendto(9<socket:[77]>, "\4\0\0\0\0\204"..., 138, 0, NULL, 0 <unfinished ...>',
+        "2 <... sendto resumed>) = 138",
         "1 <... fsync resumed>) = 0",
         f'1 rename("/s/incoming/{"a" * 32}.part", "/s/studies/{"b" * 32}/{"c" * 32}.image.dcm") = 0',
     ]
