@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import backlog, document, plots, sender
+from tests.bench.machine import file_system
 from tests.bench.measured import Figures, Measured, percentile, ratio
 from tests.bench.processes import Meter, cpu_ms, rss_mb, tree
 from tests.bench.tables import number, table
@@ -137,6 +138,11 @@ def test_the_longest_pdu_of_a_receiver_is_found_in_its_answer() -> None:
     body = bytes(68) + b"\x10\x00\x00\x02ab" + b"\x21\x00\x00\x08\x01\x00\x00\x00\x40\x00\x00\x00"
     body += b"\x50\x00\x00\x08\x51\x00\x00\x04\x00\x02\x00\x00"
     assert sender._answers(body) == (True, 131_072)
+
+
+def test_the_file_system_of_a_folder_is_the_one_mounted_nearest_above_it() -> None:
+    assert file_system(Path("/proc/self/net")).startswith("proc (")
+    assert file_system(Path("/")) == file_system(Path("/a/folder/that/is/not/there"))
 
 
 def test_the_processor_time_of_a_child_that_ended_counts() -> None:

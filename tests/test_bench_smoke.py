@@ -26,7 +26,7 @@ def test_the_receivers_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ingest, "ASSOCIATIONS", (2,))
     monkeypatch.setattr(ingest, "IMAGES", {kind: {2: 2} for kind in ingest.IMAGES})
     figures = checked(Figures(ingest.measure(tmp_path, LEAST)))
-    assert len(figures.subjects(ingest.case("raw 10 MB", 2))) == 5
+    assert len(figures.subjects(ingest.case("raw 10 MB", 2))) == 6
 
 
 def test_deliveries_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

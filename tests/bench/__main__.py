@@ -94,7 +94,7 @@ def _read(out: Path) -> dict[str, Figures]:
 
 def _machine_words(form: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in form["versions"].items())
-    place = f"{form['processor']}, {form['cores']} cores, {form['memory_gb']:.0f} GB, {form['system']}"
+    place = f"{form['processor']}, {form['cores']} cores, {form['memory_gb']:.0f} GB, {form['system']}, {form['file_system']}"
     return f"Measured on: {place}. {versions}."
 
 

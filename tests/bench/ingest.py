@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tests.bench.images import KINDS, Kind
+from node.door.connection import LARGE_BUFFER_BYTES
+from node.durable import NewFile, sync_folder
+from tests.bench.images import KINDS, Image, Kind
 from tests.bench.measured import Amount, Measured
 from tests.bench.processes import Meter
 from tests.bench.sender import Sent, at_once, send_study
@@ -20,6 +25,7 @@ from tests.running import AE_TITLE, REPOSITORY, RunningNode
 PART = "ingest"
 ABOUT = "Receiving: the node with fsync and all its guards, against receivers that have neither."
 DCMTK, BIT_PRESERVING, STOCK = "storescp --fork", "storescp --fork +B", "pynetdicom storescp"
+DISK_ALONE = "the disk alone"
 ASSOCIATIONS = (1, 4, 8)
 # Images on each association: enough for the clock of /proc, which ticks a hundred times a second.
 IMAGES = {"raw 10 MB": {1: 12, 4: 5, 8: 3}, "JPEG Lossless": {1: 24, 4: 10, 8: 6}, "20 kB": {1: 200, 4: 60, 8: 30}}
@@ -69,10 +75,11 @@ def measure(folder: Path, amount: Amount) -> Iterator[Measured]:
         for make in KINDS:
             kind = make()
             for associations in ASSOCIATIONS:
+                turns = [*(partial(_round, subject) for subject in subjects), partial(_disk_alone, folder / "alone")]
                 for at in range(amount.rounds):
-                    for subject in subjects if at % 2 == 0 else reversed(subjects):
+                    for turn in turns if at % 2 == 0 else reversed(turns):
                         _warm(folder)
-                        yield from _round(subject, kind, associations)
+                        yield from turn(kind, associations)
 
 
 @contextmanager
@@ -158,6 +165,32 @@ def _round(subject: Subject, kind: Kind, associations: int) -> Iterator[Measured
     yield Measured(*where, "CPU ms an image", meter.cpu_ms / len(sent))
     yield Measured(*where, "images/s", len(sent) / took_s)
     yield Measured(*where, "peak RSS, MB", meter.peak_mb)
+
+
+def _disk_alone(folder: Path, kind: Kind, writers: int) -> Iterator[Measured]:
+    """Write what the node's receiver writes, as durably, with nothing before or after it: no receiver that syncs is faster."""
+    folder.mkdir(exist_ok=True)
+    files = [[kind.new() for _ in range(IMAGES[kind.name][writers])] for _ in range(writers)]
+
+    def work(images: list[Image]) -> None:
+        for image in images:
+            file = NewFile(folder / f"{image.sop_instance_uid}.part")
+            file.write(image.head)
+            for at in range(0, len(image.rest), LARGE_BUFFER_BYTES):
+                file.write(image.rest[at : at + LARGE_BUFFER_BYTES])
+            file.sync()
+            file.keep_as(folder / f"{image.sop_instance_uid}.dcm")
+            sync_folder(folder)
+            file.discard()
+
+    began, began_cpu = time.monotonic(), time.process_time()
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(work, files))
+    count, took_s, cpu_s = writers * len(files[0]), time.monotonic() - began, time.process_time() - began_cpu
+    _empty(folder)
+    where = case(kind.name, writers), DISK_ALONE
+    yield Measured(*where, "CPU ms an image", 1000 * cpu_s / count)
+    yield Measured(*where, "images/s", count / took_s)
 
 
 def _pid(peer: Peer) -> int:

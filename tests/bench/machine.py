@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -35,7 +36,7 @@ def moment() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return processor, memory, system and versions."""
+    """Return processor, memory, system, the file system that is written to, and versions."""
     processors = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next(line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     return {
@@ -43,8 +44,21 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(int(memory) / 1e6, 1),
         "system": f"{platform.system()} {platform.release()}",
+        "file_system": file_system(Path(tempfile.gettempdir())),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}, **_peers()},
     }
+
+
+def file_system(folder: Path) -> str:
+    """Return type and options of the file system that a folder is on, as the system tells them (proc_mounts(5)).
+
+    Whether ``discard`` is among the options decides what an fsync costs in a guest: what was deleted is then the host's
+    again, and each block of a new file has to be found anew.
+    """
+    mounts = {
+        Path(where): f"{kind} ({options})" for _, where, kind, options, *_ in map(str.split, _lines("/proc/mounts"))
+    }
+    return next(mounts[each] for each in (folder.resolve(), *folder.resolve().parents) if each in mounts)
 
 
 def _lines(path: str) -> list[str]:
