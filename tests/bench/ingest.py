@@ -28,9 +28,9 @@ DCMTK, BIT_PRESERVING, STOCK = "storescp --fork", "storescp --fork +B", "pynetdi
 DISK_ALONE = "the disk alone"
 ASSOCIATIONS = (1, 4, 8)
 # Images on each association: enough for the clock of /proc, which ticks a hundred times a second.
-IMAGES = {"raw 10 MB": {1: 12, 4: 5, 8: 3}, "JPEG Lossless": {1: 24, 4: 10, 8: 6}, "20 kB": {1: 200, 4: 60, 8: 30}}
+IMAGES = {"raw 10 MB": {1: 12, 4: 5, 8: 3}, "JPEG Lossless": {1: 96, 4: 40, 8: 20}, "20 kB": {1: 200, 4: 60, 8: 30}}
 # What a receiver holds at most of one round, and a little more.
-WARM_BYTES = 400_000_000
+WARM_BYTES = 700_000_000
 # storescp takes as long PDUs as the node does, where it is told to; and whatever transfer syntax is proposed.
 _AS_THE_NODE = ["--max-pdu", "131072", "+xa"]
 
