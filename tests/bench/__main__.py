@@ -37,7 +37,7 @@ DRAWN = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="few repetitions: half the time")
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
     parser.add_argument("--rounds", type=int, help="how often those that are compared take turns")
     parser.add_argument("--studies", type=int, help="studies that four senders send")
     parser.add_argument("--backlogs", type=int, nargs="+", help="numbers of studies that wait")
