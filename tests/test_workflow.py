@@ -302,9 +302,11 @@ def test_a_fault_of_a_lane_does_not_end_it_and_its_task_is_done_again(
     monkeypatch.setattr("node.lanes.AFTER_FAULT_S", 0.05)
     _, journey = start()
     with monkeypatch.context() as patch:
-        failed = threading.Event()
+        failed, finished = threading.Event(), journey.spool.agenda.finished
 
-        def fail(*_: Any) -> None:
+        def fail(task: Task) -> None:
+            if task != READ:  # its deliveries may end before it does
+                return finished(task)
             failed.set()
             raise OSError(errno.EIO, "Input/output error")
 
