@@ -151,7 +151,6 @@ def open_log(role: str) -> None:
     lines = _Lines(_file(Path(file)) if file else _stream(sys.stderr))
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper("iso", utc=True, key="time"),
             lambda _, __, event: {"role": role, **event},
