@@ -171,11 +171,15 @@ def _pieces(engine: zlib._Decompress, data: memoryview) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Level:
-    """A data set, sequence or item being walked; `end` is None while its length is undefined."""
+    """A data set, sequence or item being walked.
+
+    `end` is None while its length is undefined; `limit` is then where the level around it must have ended.
+    """
 
     is_sequence: bool
     end: int | None
     implicit: bool
+    limit: int
 
 
 class _Walker:
@@ -184,10 +188,10 @@ class _Walker:
     def __init__(self, view: memoryview, implicit: bool, big_endian: bool, wanted: frozenset[int]) -> None:
         order = ">" if big_endian else "<"
         self._tag_and_length = struct.Struct(order + "HHL").unpack_from
-        self._short = struct.Struct(order + "H").unpack_from
+        self._vr_and_short = struct.Struct(order + "2sH").unpack_from
         self._long = struct.Struct(order + "L").unpack_from
         self._view, self._wanted = view, wanted
-        self._levels = [_Level(False, len(view), implicit)]
+        self._levels = [_Level(False, len(view), implicit, len(view))]
         self._elements = 0
         self._pixels_passed = False
         self._found = Structure(big_endian=big_endian)
@@ -214,7 +218,7 @@ class _Walker:
 
     def _at_padding(self) -> bool:
         """Tell zeros to the end: DCMTK adds one where an odd value ends the data set, some archives fill up blocks."""
-        if len(self._levels) > 1 or self.at == 0 or any(self._view[self.at : self.at + 8]):
+        if len(self._levels) > 1 or self._view[self.at] or self.at == 0 or any(self._view[self.at : self.at + 8]):
             return False
         return not any(
             self._view[at : at + 4096].tobytes().strip(b"\0") for at in range(self.at, len(self._view), 4096)
@@ -262,10 +266,10 @@ class _Walker:
         if self._levels[-1].implicit:
             self.at += 8
             return (b"SQ" if tag in SEQUENCE_TAGS else b"UN"), self._long(self._view, at + 4)[0]
-        vr = bytes(self._view[at + 4 : at + 6])
+        vr, length = self._vr_and_short(self._view, at + 4)
         if vr in SHORT_VRS:
             self.at += 8
-            return vr, self._short(self._view, at + 6)[0]
+            return vr, length
         # VRs to come have a 32-bit length, too (PS3.5 6.2.2), but who reads the data set would take it for one of 16 bits.
         if vr in LONG_VRS:
             self.at += 12
@@ -280,15 +284,15 @@ class _Walker:
 
     def _enter(self, is_sequence: bool, length: int, implicit: bool) -> None:
         end = None if length == UNDEFINED_LENGTH else self._end_of(length)
+        limit = self._levels[-1].limit if end is None else end
         if len(self._levels) > 2 * DEPTH_LIMIT:  # a sequence and its item make one depth
             raise CannotUnderstand("the data set is nested too deeply")
-        self._levels.append(_Level(is_sequence, end, implicit))
+        self._levels.append(_Level(is_sequence, end, implicit, limit))
 
     def _end_of(self, length: int) -> int:
         """Return where a value of this length ends, which must lie inside every level around it."""
         end = self.at + length
-        limit = next(level.end for level in reversed(self._levels) if level.end is not None)
-        if end > limit:
+        if end > self._levels[-1].limit:
             raise CannotUnderstand(f"a value overruns its place at byte {self.at}")
         return end
 
