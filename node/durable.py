@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ PLACED_FROM_BYTES = 1 << 17
 _FALLOC_FL_KEEP_SIZE = 1  # linux/falloc.h
 
 
+@lru_cache(maxsize=1024)  # each image of a study asks for the study's, twice
 def key_of(uid: str) -> str:
     """Return the name a UID has in the spool: 32 hexadecimal digits of its SHA-256, so that no peer names a file."""
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
@@ -155,7 +156,7 @@ class NewFile:
 
     def keep_as(self, path: Path) -> None:
         """Give the file another name, under which it stays."""
-        self.path.rename(path)
+        os.rename(self.path, path)  # noqa: PTH104  # Path.rename makes another Path
         self._is_kept = True
 
     def discard(self) -> None:

@@ -142,7 +142,7 @@ def open_log(role: str) -> None:
     ConfigError
         When the file cannot be written to.
     """
-    global _rate
+    global _logger, _rate
     _rate = Rate(WINDOW_S)
     file = os.environ.get(FILE)
     renderer: Any = structlog.processors.JSONRenderer()
@@ -159,8 +159,8 @@ def open_log(role: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: lines,
-        cache_logger_on_first_use=True,
     )
+    _logger = structlog.get_logger().bind()  # asked for anew for each line, it would be half of what a line costs
     _silence_libraries()
     sys.excepthook, threading.excepthook, sys.unraisablehook = failed, _thread_died, _unraisable
     leave_no_core()
@@ -294,7 +294,7 @@ def tell_held_back(at_once: bool = False) -> None:
         Also of the minute that has not ended: at the end of a process.
     """
     for (name, *kind), count in _rate.held_back(at_once):
-        structlog.get_logger().warning("lines.held_back", held=name, reason="/".join(filter(None, kind)), count=count)
+        _logger.warning("lines.held_back", held=name, reason="/".join(filter(None, kind)), count=count)
 
 
 def _say(level: str, name: str, limit: int, fields: dict[str, Any], kind: tuple[str, ...] | None = None) -> None:
@@ -303,12 +303,11 @@ def _say(level: str, name: str, limit: int, fields: dict[str, Any], kind: tuple[
     if kind is None:
         kind = tuple(str(fields.get(each, "")) for each in KIND_FIELDS)
     if _rate.admits((name, *kind), limit):
-        getattr(structlog.get_logger(), level)(
-            name, **{field: value for field, value in fields.items() if value is not None}
-        )
+        getattr(_logger, level)(name, **{field: value for field, value in fields.items() if value is not None})
 
 
 _rate = Rate(WINDOW_S)
+_logger: Any = structlog.get_logger()
 
 
 @contextlib.contextmanager

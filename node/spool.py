@@ -136,8 +136,9 @@ class Spool:
 
     def __init__(self, folder: Path, reserve_bytes: int = 0) -> None:
         self.folder, self._reserve_bytes = folder, reserve_bytes
-        for name in ("incoming", "studies"):
-            make_folder(folder / name)
+        self._incoming, self._studies = folder / "incoming", folder / "studies"
+        for each in (self._incoming, self._studies):
+            make_folder(each)
         self.agenda = Agenda(folder)
         self.outbox = Outbox(folder)
         # Settling looks at a study for longer than an instance should wait for its place; forgetting takes both.
@@ -164,11 +165,11 @@ class Spool:
 
         So is what any killed process left beside tasks and deliveries; in a study it goes with the study.
         """
-        for path in (self.folder / "incoming").glob("*.part"):
+        for path in self._incoming.glob("*.part"):
             path.unlink(missing_ok=True)
         for name in _OF_MANY_STUDIES:
             clear_left(self.folder / name)
-        sync_folder(self.folder / "studies")  # a study's folder may be there, but not yet durable
+        sync_folder(self._studies)  # a study's folder may be there, but not yet durable
 
     def incoming(self) -> NewFile:
         """Begin the file of an instance on its way in: filled as its bytes come, it is taken in the end or discarded.
@@ -181,7 +182,7 @@ class Spool:
         try:
             if self.room().is_short:
                 raise OutOfResources.reserved()
-            return NewFile(self.folder / "incoming" / f"{uuid.uuid4().hex}.part")
+            return NewFile(self._incoming / f"{uuid.uuid4().hex}.part")
         except OSError as error:
             raise OutOfResources.on(error) from None
 
@@ -339,7 +340,7 @@ class Spool:
             self.study_folder(study_key).rename(gone)
         # Before the first file of it goes: a power cut must not bring back a part of the study under its name.
         sync_folder(self.trash)
-        sync_folder(self.folder / "studies")
+        sync_folder(self._studies)
         shutil.rmtree(gone, ignore_errors=True)
         return True
 
@@ -398,11 +399,11 @@ class Spool:
 
     def study_folder(self, study_key: str) -> Path:
         """Return a study's folder."""
-        return self.folder / "studies" / study_key
+        return self._studies / study_key
 
     def studies(self) -> list[str]:
         """Return the keys of all studies held."""
-        return sorted(entry.name for entry in os.scandir(self.folder / "studies") if _KEY.fullmatch(entry.name))
+        return sorted(entry.name for entry in os.scandir(self._studies) if _KEY.fullmatch(entry.name))
 
     def instance_path(self, study_key: str, instance_key: str) -> Path:
         """Return where an instance lies."""

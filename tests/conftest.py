@@ -51,10 +51,11 @@ def umask_as_it_was() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     """Undo what a test does to the log's settings, for the stream it logs to is closed with it, and hold no line against it."""
-    before = structlog.get_config()
+    before, logger = structlog.get_config(), log._logger
     log._rate = Rate(log.WINDOW_S)
     yield
     structlog.configure(**before)
+    log._logger = logger
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from node.bell import Bell
 from node.door.clock import MonotonicTimer, Pace
-from node.door.connection import BUFFER_BYTES, LARGE_BUFFER_BYTES, Connection
+from node.door.connection import BUFFER_BYTES, HEADER_BYTES, LARGE_BUFFER_PDUS, Connection
 from node.door.limits import Limits
 from node.door.verdict import Violation
 from tests.raw import P_DATA, RELEASE_RQ, RQ, pdu
@@ -111,7 +111,7 @@ def test_the_buffer_is_small_until_a_pdu_does_not_fit_into_it(started):
     assert len(started.near._buffer) == BUFFER_BYTES
     started.far.sendall(pdu(P_DATA, bytes(100_000)))
     assert started.next()
-    assert len(started.near._buffer) == LARGE_BUFFER_BYTES
+    assert len(started.near._buffer) == LARGE_BUFFER_PDUS * (HEADER_BYTES + Limits().pdu_bytes)
     started.near.release()
     assert len(started.near._buffer) == 0
 
@@ -138,10 +138,11 @@ def test_a_wait_ends_when_bytes_come_or_the_bell_rings(started):
         timer = threading.Timer(0.05, end)
         timer.start()
         begun = time.monotonic()
-        started.near.wait(30)
+        assert started.near.wait(30) is (end != started.bell.ring)
         assert time.monotonic() - begun < 20
         timer.join()
         started.near.read()
+    assert started.near.wait(0) is False
 
 
 def test_a_rest_ends_when_the_bell_rings_and_not_when_bytes_come(started):

@@ -22,6 +22,8 @@ class MonotonicTimer(Timer):  # type: ignore[misc]  # pynetdicom has no types
         """Set the timer running from the beginning."""
         self._start_time = time.monotonic()
 
+    restart = start
+
     def stop(self) -> None:
         """Stop the timer."""
         self._start_time = None

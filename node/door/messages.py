@@ -151,12 +151,14 @@ class Assembly:
 
     def _add_to_command_set(self, unfinished: _Unfinished, data: memoryview) -> None:
         unfinished.command_set += data
-        self._count_empty(unfinished, data)
+        if not data:
+            self._count_empty(unfinished)
         if len(unfinished.command_set) > self._limits.command_bytes:
             raise Violation("command set too large")
 
     def _add_to_data_set(self, unfinished: _Unfinished, data: memoryview) -> None:
-        self._count_empty(unfinished, data)
+        if not data:
+            self._count_empty(unfinished)
         if unfinished.sink:
             unfinished.sink.write(data)
         elif unfinished.information is not None:
@@ -164,8 +166,8 @@ class Assembly:
             if unfinished.information.tell() > self._limits.information_bytes:
                 raise Violation("data set too large")
 
-    def _count_empty(self, unfinished: _Unfinished, data: memoryview) -> None:
-        unfinished.empty_fragments += not data
+    def _count_empty(self, unfinished: _Unfinished) -> None:
+        unfinished.empty_fragments += 1
         if unfinished.empty_fragments > self._limits.empty_fragments:
             raise Violation("empty fragments")
 

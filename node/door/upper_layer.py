@@ -175,30 +175,22 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         """Take a PDU, or else read, or else wait; tell whether there may be more to take at once."""
         pdu = self.socket.next_pdu(self._longest)
         if pdu is not None:
-            self._take(pdu)
-            return self.event_queue.empty() and not self.assoc.dimse.is_full
+            return self._take(pdu)
         self.assembly.flush()
         if self.socket.read():
             return True
         if self.socket.at_end:
             self.event_queue.put(_CLOSED)
-        else:
-            self._check_pace()
-            self.socket.wait(LOOK_EVERY_S)
-        return False
+            return False
+        self._check_pace()
+        return self.socket.wait(LOOK_EVERY_S)
 
-    def _take(self, pdu: memoryview) -> None:
-        """Take a whole PDU; upstream's decoders are given those alone whose form is known to be right."""
+    def _take(self, pdu: memoryview) -> bool:
+        """Take a whole PDU, and tell as above; upstream's decoders are given those alone whose form is known to be right."""
         self._idle_timer.restart()
         kind, state = pdu[0], self.state_machine.current_state
         if kind == _P_DATA_TF and state == _ESTABLISHED:
-            for message in self.assembly.take(pdu[HEADER_BYTES:]):
-                if message.sink:
-                    self._store(message)
-                else:
-                    self.assoc.dimse.deliver(message)
-                self._pace.rest()
-            return
+            return self._take_data(pdu[HEADER_BYTES:])
         if kind not in _DUE.get(state, _SHORT_PDUS):
             raise Violation("unexpected PDU", UNEXPECTED_PDU)
         if kind in _SHORT_PDUS and len(pdu) != HEADER_BYTES + _SHORT_PDU_BYTES:
@@ -208,6 +200,19 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         decoded, event = self._decode_pdu(pdu)
         self._recv_pdu.put(decoded)
         self.event_queue.put(event)
+        return False
+
+    def _take_data(self, body: memoryview) -> bool:
+        """Take the fragments of a P-DATA-TF, and answer or hand on the messages that they complete; tell as above."""
+        goes_on = True
+        for message in self.assembly.take(body):
+            if message.sink:
+                self._store(message)
+            else:
+                self.assoc.dimse.deliver(message)
+            self._pace.rest()
+            goes_on = self.event_queue.empty() and not self.assoc.dimse.is_full
+        return goes_on
 
     def _store(self, message: Message) -> None:
         """Have an instance stored, and answer; meanwhile its association is not silent, however long it takes."""

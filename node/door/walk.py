@@ -187,26 +187,26 @@ class _Walker:
 
     def __init__(self, view: memoryview, implicit: bool, big_endian: bool, wanted: frozenset[int]) -> None:
         order = ">" if big_endian else "<"
-        self._tag_and_length = struct.Struct(order + "HHL").unpack_from
-        self._vr_and_short = struct.Struct(order + "2sH").unpack_from
+        self._head = struct.Struct(order + "HH2sH").unpack_from
         self._long = struct.Struct(order + "L").unpack_from
         self._view, self._wanted = view, wanted
         self._levels = [_Level(False, len(view), implicit, len(view))]
-        self._elements = 0
+        self._steps = iter(range(ELEMENT_LIMIT + 1))  # the last one finds the end
         self._pixels_passed = False
         self._found = Structure(big_endian=big_endian)
         self.at = 0
 
     def run(self) -> Structure:
-        while self._inside():
-            group, element, length = self._tag_and_length(self._view, self.at)
-            self._count()
+        for _ in self._steps:
+            if not self._inside():
+                return self._found
+            group, element, vr, length = self._head(self._view, self.at)
             tag = group << 16 | element
             if group == 0xFFFE:
-                self._delimiter(tag, length)
+                self._delimiter(tag)
             else:
-                self._element(tag)
-        return self._found
+                self._element(tag, vr, length)
+        raise CannotUnderstand("the data set has too many elements")
 
     def _inside(self) -> bool:
         """Leave every level that ends here; tell whether the walk goes on."""
@@ -214,23 +214,18 @@ class _Walker:
             if len(self._levels) == 1:
                 return False
             self._levels.pop()
-        return not self._at_padding()
+        return len(self._levels) > 1 or self._view[self.at] != 0 or not self._at_padding()
 
     def _at_padding(self) -> bool:
         """Tell zeros to the end: DCMTK adds one where an odd value ends the data set, some archives fill up blocks."""
-        if len(self._levels) > 1 or self._view[self.at] or self.at == 0 or any(self._view[self.at : self.at + 8]):
+        if self.at == 0 or any(self._view[self.at : self.at + 8]):
             return False
         return not any(
             self._view[at : at + 4096].tobytes().strip(b"\0") for at in range(self.at, len(self._view), 4096)
         )
 
-    def _count(self) -> None:
-        self._elements += 1
-        if self._elements > ELEMENT_LIMIT:
-            raise CannotUnderstand("the data set has too many elements")
-
-    def _delimiter(self, tag: int, length: int) -> None:
-        level = self._levels[-1]
+    def _delimiter(self, tag: int) -> None:
+        level, length = self._levels[-1], self._long(self._view, self.at + 4)[0]
         self.at += 8
         if tag == ITEM and level.is_sequence:
             self._enter(False, length, level.implicit)
@@ -239,12 +234,12 @@ class _Walker:
         else:
             raise CannotUnderstand(f"a stray delimiter at byte {self.at - 8}")
 
-    def _element(self, tag: int) -> None:
+    def _element(self, tag: int, vr: bytes, length: int) -> None:
         if self._levels[-1].is_sequence:
             raise CannotUnderstand(f"a sequence without an item at byte {self.at}")
         if len(self._levels) == 1:
             self._check_place(tag)
-        vr, length = self._header(tag)
+        vr, length = self._header(tag, vr, length)
         if tag == PIXEL_DATA and length == UNDEFINED_LENGTH:
             self._fragments()
         elif vr == b"SQ" or length == UNDEFINED_LENGTH:
@@ -260,13 +255,12 @@ class _Walker:
             raise CannotUnderstand(f"an attribute behind the pixel data at byte {self.at}")
         self._pixels_passed |= tag in PIXELS
 
-    def _header(self, tag: int) -> tuple[bytes, int]:
-        """Read the VR and the length (PS3.5 7.1.2, 7.1.3) and step to the value."""
+    def _header(self, tag: int, vr: bytes, length: int) -> tuple[bytes, int]:
+        """Return what the VR and the length are (PS3.5 7.1.2, 7.1.3), given the first 8 bytes' as a short one's; step to the value."""
         at = self.at
         if self._levels[-1].implicit:
             self.at += 8
             return (b"SQ" if tag in SEQUENCE_TAGS else b"UN"), self._long(self._view, at + 4)[0]
-        vr, length = self._vr_and_short(self._view, at + 4)
         if vr in SHORT_VRS:
             self.at += 8
             return vr, length
@@ -314,11 +308,10 @@ class _Walker:
     def _fragments(self) -> None:
         """Step over encapsulated pixel data (PS3.5 A.4)."""
         count = -1  # the first item is the Basic Offset Table
-        while True:
-            group, element, length = self._tag_and_length(self._view, self.at)
-            self._count()
+        for _ in self._steps:
+            group, element, *_ = self._head(self._view, self.at)
+            tag, (length,) = group << 16 | element, self._long(self._view, self.at + 4)
             self.at += 8
-            tag = group << 16 | element
             if tag == SEQUENCE_DELIMITER:
                 break
             if tag != ITEM or length == UNDEFINED_LENGTH:

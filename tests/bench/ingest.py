@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from node.door.connection import LARGE_BUFFER_BYTES
-from node.durable import NewFile, sync_folder
+from node.durable import BEGIN_EVERY_BYTES, NewFile, sync_folder
 from tests.bench.images import KINDS, Image, Kind
 from tests.bench.measured import Amount, Measured
 from tests.bench.processes import Meter
@@ -176,8 +175,8 @@ def _disk_alone(folder: Path, kind: Kind, writers: int) -> Iterator[Measured]:
         for image in images:
             file = NewFile(folder / f"{image.sop_instance_uid}.part")
             file.write(image.head)
-            for at in range(0, len(image.rest), LARGE_BUFFER_BYTES):
-                file.write(image.rest[at : at + LARGE_BUFFER_BYTES])
+            for at in range(0, len(image.rest), BEGIN_EVERY_BYTES):
+                file.write(image.rest[at : at + BEGIN_EVERY_BYTES])
             file.sync()
             file.keep_as(folder / f"{image.sop_instance_uid}.dcm")
             sync_folder(folder)
