@@ -8,7 +8,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from node import disk
 from node.disk import FILES_KEPT, Room, room
 from node.door.limits import Limits
-from node.door.sink import LOOK_EVERY_BYTES, InstanceFile
+from node.door.sink import InstanceFile
 from node.errors import OutOfResources
 from node.spool import Spool
 from tests.peers import wait_until
@@ -57,11 +57,13 @@ def test_no_instance_is_begun_below_the_reserve(tmp_path):
     assert files(tmp_path) == []
 
 
-def test_an_instance_that_outgrows_the_room_is_given_up_and_swallowed(tmp_path):
+def test_an_instance_that_outgrows_the_room_is_given_up_and_swallowed(tmp_path, monkeypatch):
+    monkeypatch.setattr("node.door.sink.LOOK_EVERY_S", 0)
     answers = iter([False, True])
     sink = InstanceFile(Spool(tmp_path).incoming, b"head", Limits(), lambda: next(answers))
     for _ in range(4):
-        sink.write(memoryview(bytes(LOOK_EVERY_BYTES)))
+        sink.write(memoryview(bytes(1 << 20)))
+        sink.flush()
     with pytest.raises(OutOfResources, match="the spool's disk is short of room"):
         sink.data_set()
     assert files(tmp_path) == []

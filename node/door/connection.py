@@ -21,7 +21,7 @@ from node.door.limits import Limits
 from node.door.verdict import UNRECOGNIZED_PDU, Violation
 from node.tls.contexts import close_notify
 
-HEADER_BYTES = 6
+_HEADER, HEADER_BYTES = struct.Struct(">BxL").unpack_from, 6
 # What a buffer holds until a longer PDU comes, and from then on: whole PDUs of the length that the node announces, or the piece
 # of one at each buffer's end would be moved to the next one's beginning. With 8 of them, 1 MB, an image costs a tenth to a fifth
 # less CPU time than with 2, with 16 not surely less (docs/performance.md); memory that no byte came into is not taken.
@@ -89,7 +89,7 @@ class Connection(AssociationSocket):  # type: ignore[misc]  # pynetdicom has no 
         there, self._wanted = self._end - self._begin, HEADER_BYTES
         if there < HEADER_BYTES:
             return None
-        kind, length = struct.unpack_from(">BxL", self._buffer, self._begin)
+        kind, length = _HEADER(self._buffer, self._begin)
         if kind not in longest:
             raise Violation("unknown PDU type", UNRECOGNIZED_PDU)
         if length > longest[kind]:

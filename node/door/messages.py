@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -30,7 +30,7 @@ OpenSink = Callable[[StoreRequest, PresentationContext], Sink]
 _COMMAND, _LAST = 1, 2  # the bits of a message control header (PS3.8 E.2)
 _P_DATA_TF = 4
 # PS3.8 9.3.5.1: what comes before a fragment and counts in the PDU's length.
-_FRAGMENT_HEADER_BYTES = 6
+_FRAGMENT_HEADER, _FRAGMENT_HEADER_BYTES = struct.Struct(">LBB").unpack_from, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,26 @@ class Message:
     sink: Any = None
 
 
+class _Bounded:
+    """Where fragments go that are collected in memory."""
+
+    def __init__(self, collected: BytesIO, limit_bytes: int, what: str) -> None:
+        self.collected, self._limit_bytes, self._what = collected, limit_bytes, what
+
+    def write(self, data: memoryview) -> None:
+        self.collected.write(data)
+        if self.collected.tell() > self._limit_bytes:
+            raise Violation(f"{self._what} too large")
+
+
 @dataclass(slots=True)
 class _Unfinished:
-    """A message on its way in; what it asks, and where what follows goes, is known once the command set is whole.
-
-    `information` is the primitive's own data set, where that is collected here.
-    """
+    """A message on its way in: its command set, and once that is whole, what it asks and where its data set goes."""
 
     context_id: int
-    command_set: bytearray = field(default_factory=bytearray)
+    command_set: _Bounded
+    goes_to: _Bounded | Sink
     asked: Any = None
-    information: BytesIO | None = None
     sink: Sink | None = None
     empty_fragments: int = 0
 
@@ -107,7 +116,7 @@ class Assembly:
         while True:
             if len(body) - at < 6:
                 raise Violation("malformed P-DATA", INVALID_PARAMETER)
-            length, context_id, control = struct.unpack_from(">LBB", body, at)
+            length, context_id, control = _FRAGMENT_HEADER(body, at)
             end = at + 4 + length
             if length < 2 or end > len(body):
                 raise Violation("malformed P-DATA", INVALID_PARAMETER)
@@ -135,36 +144,19 @@ class Assembly:
         is_command, is_last = bool(control & _COMMAND), bool(control & _LAST)
         if unfinished.context_id != context_id or is_command != (unfinished.asked is None):
             raise Violation("interleaved messages", UNEXPECTED_PARAMETER)
-        if is_command:
-            self._add_to_command_set(unfinished, data)
-            expects_more = not is_last or self._expects_data_set(unfinished)
-        else:
-            self._add_to_data_set(unfinished, data)
-            expects_more = not is_last
-        return None if expects_more else self._finished(unfinished)
+        if not data:
+            self._count_empty(unfinished)
+        unfinished.goes_to.write(data)
+        if not is_last or (is_command and self._expects_data_set(unfinished)):
+            return None
+        return self._finished(unfinished)
 
     def _begin(self, context_id: int, control: int) -> _Unfinished:
         if not control & _COMMAND or context_id not in self._contexts():
             raise Violation("no command where one is due", UNEXPECTED_PARAMETER)
-        self._unfinished = _Unfinished(context_id)
+        command_set = _Bounded(BytesIO(), self._limits.command_bytes, "command set")
+        self._unfinished = _Unfinished(context_id, command_set, command_set)
         return self._unfinished
-
-    def _add_to_command_set(self, unfinished: _Unfinished, data: memoryview) -> None:
-        unfinished.command_set += data
-        if not data:
-            self._count_empty(unfinished)
-        if len(unfinished.command_set) > self._limits.command_bytes:
-            raise Violation("command set too large")
-
-    def _add_to_data_set(self, unfinished: _Unfinished, data: memoryview) -> None:
-        if not data:
-            self._count_empty(unfinished)
-        if unfinished.sink:
-            unfinished.sink.write(data)
-        elif unfinished.information is not None:
-            unfinished.information.write(data)
-            if unfinished.information.tell() > self._limits.information_bytes:
-                raise Violation("data set too large")
 
     def _count_empty(self, unfinished: _Unfinished) -> None:
         unfinished.empty_fragments += 1
@@ -173,13 +165,15 @@ class Assembly:
 
     def _expects_data_set(self, unfinished: _Unfinished) -> bool:
         """Understand the command set, which is whole; tell whether a data set is to follow."""
-        asked = command.decode(unfinished.command_set, unfinished.context_id)
+        asked = command.decode(unfinished.command_set.collected.getvalue(), unfinished.context_id)
         context = self._contexts()[unfinished.context_id]
         if isinstance(asked, StoreRequest):
             unfinished.asked, unfinished.sink = asked, self._open_sink(asked, context)
+            unfinished.goes_to = unfinished.sink
             return asked.has_data_set
         command.check_context(asked, context.abstract_syntax)
-        unfinished.asked, unfinished.information = asked.message_to_primitive(), asked.data_set
+        unfinished.asked = asked.message_to_primitive()  # whose data set is the message's own
+        unfinished.goes_to = _Bounded(asked.data_set, self._limits.information_bytes, "data set")
         return command.has_data_set(asked)
 
     def _finished(self, unfinished: _Unfinished) -> Message:
