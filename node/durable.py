@@ -154,7 +154,7 @@ class NewFile:
         """Fsync the file; its folder, once it has its name, is the caller's to fsync."""
         os.fsync(self._descriptor)
 
-    def keep_as(self, path: Path) -> None:
+    def keep_as(self, path: Path | str) -> None:
         """Give the file another name, under which it stays."""
         os.rename(self.path, path)  # noqa: PTH104  # Path.rename makes another Path
         self._is_kept = True

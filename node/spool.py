@@ -229,23 +229,20 @@ class Spool:
 
     def _place(self, file: NewFile, study: Path, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
+        # As paths they would cost as much as the walk over the data set.
+        names = {each: f"{study}/{instance_key}.{each}.dcm" for each in Kind}
         with self._placing:  # where two associations bring one UID or one study at once, the first is done first
-            held = self._held(study, instance_key)
+            held = next((name for name in names.values() if os.path.exists(name)), None)  # noqa: PTH110
             if held is None:
                 make_folder(study)
-                file.keep_as(study / f"{instance_key}.{kind}.dcm")
+                file.keep_as(names[kind])
             else:
                 os.utime(study)  # who sends it again wants the study held
-        if held is not None and not (filecmp.cmp(file.path, held, shallow=False) or is_same_instance(held, file.path)):
+        if held and not (filecmp.cmp(file.path, held, shallow=False) or is_same_instance(Path(held), file.path)):
             raise OtherContent("SOP Instance UID is held with other content")
         # For what was held, too: who brought it may not have come this far yet.
         sync_folder(study)
         return held is None
-
-    def _held(self, study: Path, instance_key: str) -> Path | None:
-        """Return where an instance lies, None where it is not held."""
-        names = [f"{study}/{instance_key}.{kind}.dcm" for kind in Kind]  # as paths they would cost as much as the walk
-        return next((Path(name) for name in names if os.path.exists(name)), None)  # noqa: PTH110
 
     def settle(self, study_key: str) -> Task | None:
         """Close the study's present instances into a generation and note the task of reading it.
