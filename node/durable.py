@@ -24,6 +24,7 @@ LEFT_AFTER_S = 3600.0
 AT_ONCE = 6
 # The disk is told to begin with each so many bytes of a file that comes, and its fsync then waits for the last of them
 # alone: four associations that send 10 MB each bring a quarter more images a second, one of them half as many again.
+# A little less than what one read of a connection brings (`node.door.connection`), or it would begin at every second one.
 BEGIN_EVERY_BYTES = 1_000_000
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 # From so many bytes on a piece of a file is given its place on the disk at once: else ext4 reserves one for each page, which is

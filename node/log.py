@@ -160,7 +160,7 @@ def open_log(role: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: lines,
     )
-    _logger = structlog.get_logger().bind()  # asked for anew for each line, it would be half of what a line costs
+    _logger = structlog.get_logger().bind()  # asked for anew for each line, it would be a quarter of what a line costs
     _silence_libraries()
     sys.excepthook, threading.excepthook, sys.unraisablehook = failed, _thread_died, _unraisable
     leave_no_core()

@@ -116,6 +116,20 @@ def test_the_buffer_is_small_until_a_pdu_does_not_fit_into_it(started):
     assert len(started.near._buffer) == 0
 
 
+def test_pdus_of_the_announced_length_leave_no_piece_of_one_at_the_buffers_end(started, monkeypatch):
+    longest, moved = Limits().pdu_bytes, []
+    make_room = Connection._make_room
+    monkeypatch.setattr(Connection, "_make_room", lambda near, size: (moved.append(size), make_room(near, size)))
+    sender = threading.Thread(target=started.far.sendall, args=(pdu(P_DATA, bytes(longest)) * (3 * LARGE_BUFFER_PDUS),))
+    sender.start()
+    for _ in range(3 * LARGE_BUFFER_PDUS):
+        while started.near.next_pdu({P_DATA: longest}) is None:
+            if not started.near.read():
+                started.near.wait(30)
+    sender.join()
+    assert moved == [HEADER_BYTES + longest], "once, for the buffer to become large"
+
+
 def test_the_end_of_a_connection_is_noticed_after_what_came_before_it(started):
     started.far.sendall(pdu(P_DATA, b"last"))
     started.far.close()

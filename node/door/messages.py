@@ -28,7 +28,7 @@ from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
 OpenSink = Callable[[StoreRequest, PresentationContext], Sink]
 
 _COMMAND, _LAST = 1, 2  # the bits of a message control header (PS3.8 E.2)
-_P_DATA_TF = 4
+P_DATA_TF = 4  # PS3.8 9.3.5: the type of the PDUs that carry fragments
 # PS3.8 9.3.5.1: what comes before a fragment and counts in the PDU's length.
 _FRAGMENT_HEADER, _FRAGMENT_HEADER_BYTES = struct.Struct(">LBB").unpack_from, 6
 
@@ -197,4 +197,4 @@ def pdus(context_id: int, command_set: bytes, longest_bytes: int) -> Iterator[by
         fragment = command_set[at : at + most]
         control = _COMMAND | (_LAST if at + most >= len(command_set) else 0)
         lengths = len(fragment) + _FRAGMENT_HEADER_BYTES, len(fragment) + 2
-        yield struct.pack(">BxLLBB", _P_DATA_TF, *lengths, context_id, control) + fragment
+        yield struct.pack(">BxLLBB", P_DATA_TF, *lengths, context_id, control) + fragment

@@ -21,7 +21,7 @@ from pynetdicom.pdu import A_ABORT_RQ
 from node.bell import Bell
 from node.door.clock import MonotonicTimer, Pace
 from node.door.connection import HEADER_BYTES, Connection
-from node.door.messages import Assembly, Message, pdus
+from node.door.messages import P_DATA_TF, Assembly, Message, pdus
 from node.door.verdict import INVALID_PARAMETER, NOT_SPECIFIED, UNEXPECTED_PDU, Violation
 
 # How often the timers are looked at where nothing else wakes the thread.
@@ -29,7 +29,7 @@ LOOK_EVERY_S = 0.25
 # PDUs, or pieces of them, that are read before the timers are looked at.
 READS_A_TURN = 64
 # PS3.8 9.3: PDU types. A-RELEASE-RQ, A-RELEASE-RP and A-ABORT have 4 bytes after their header.
-_A_ASSOCIATE_RQ, _A_ASSOCIATE_AC, _A_ASSOCIATE_RJ, _P_DATA_TF = 1, 2, 3, 4
+_A_ASSOCIATE_RQ, _A_ASSOCIATE_AC, _A_ASSOCIATE_RJ = 1, 2, 3
 _A_RELEASE_RQ, _A_RELEASE_RP, _A_ABORT = 5, 6, 7
 _SHORT_PDUS, _SHORT_PDU_BYTES = (_A_RELEASE_RQ, _A_RELEASE_RP, _A_ABORT), 4
 _SERVICE_PROVIDER = 2
@@ -64,7 +64,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         self._longest = {
             **dict.fromkeys((_A_ASSOCIATE_AC, _A_ASSOCIATE_RJ, *_SHORT_PDUS), slack),
             _A_ASSOCIATE_RQ: self._limits.request_bytes + slack,  # written anew, it may be a little longer
-            _P_DATA_TF: self._limits.pdu_bytes + slack,
+            P_DATA_TF: self._limits.pdu_bytes + slack,
         }
         self._evicted = self._is_storing = False
         self._diagnostic = NOT_SPECIFIED
@@ -189,7 +189,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]  # pynetdicom has no
         """Take a whole PDU, and tell as above; upstream's decoders are given those alone whose form is known to be right."""
         self._idle_timer.restart()
         kind, state = pdu[0], self.state_machine.current_state
-        if kind == _P_DATA_TF and state == _ESTABLISHED:
+        if kind == P_DATA_TF and state == _ESTABLISHED:
             return self._take_data(pdu[HEADER_BYTES:])
         if kind not in _DUE.get(state, _SHORT_PDUS):
             raise Violation("unexpected PDU", UNEXPECTED_PDU)

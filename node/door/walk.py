@@ -308,7 +308,7 @@ class _Walker:
     def _fragments(self) -> None:
         """Step over encapsulated pixel data (PS3.5 A.4)."""
         count = -1  # the first item is the Basic Offset Table
-        for _ in self._steps:
+        for _ in self._steps:  # where they run out, the walk ends
             group, element, *_ = self._head(self._view, self.at)
             tag, (length,) = group << 16 | element, self._long(self._view, self.at + 4)
             self.at += 8
