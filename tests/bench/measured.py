@@ -47,7 +47,7 @@ class Amount:
     backlogs: Sequence[int]
 
 
-FULL = Amount(rounds=5, studies=500, backlogs=(100, 1_000, 10_000))
+FULL = Amount(rounds=8, studies=500, backlogs=(100, 1_000, 10_000))
 QUICK = Amount(rounds=2, studies=24, backlogs=(100, 1_000))
 LEAST = Amount(rounds=1, studies=4, backlogs=(5, 10))
 
