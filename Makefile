@@ -46,7 +46,7 @@ soak: setup peers ## kill the node 200 times and send it 5,000 studies; see what
 
 # QUICK=1 takes few repetitions, and leaves the documents alone.
 .PHONY: bench
-bench: setup peers ## measure the node beside its alternatives: 10 minutes, into docs/performance.*; QUICK=1: fewer repetitions, into out/bench
+bench: setup peers ## measure the node beside its alternatives: 20 minutes, into docs/performance.*; QUICK=1: fewer repetitions, into out/bench
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick,--out docs)
 
 # B104, a string that reads 0.0.0.0, and B704, markup that is not escaped, are ruff's S104 and S704: each place has its reason
