@@ -69,6 +69,18 @@ def test_an_instance_that_outgrows_the_room_is_given_up_and_swallowed(tmp_path, 
     assert files(tmp_path) == []
 
 
+def test_the_room_is_asked_for_by_the_clock_while_an_instance_comes(tmp_path, monkeypatch):
+    now, asked = [100.0], []
+    monkeypatch.setattr("node.door.sink.time.monotonic", lambda: now[0])
+    sink = InstanceFile(Spool(tmp_path).incoming, b"head", Limits(), lambda: bool(asked.append(now[0])))
+    for moment in (100.0, 100.04, 100.06, 100.1, 100.2):
+        now[0] = moment
+        sink.write(memoryview(b"some"))
+        sink.flush()
+    assert asked == [100.06, 100.2], "not within 50 ms of the beginning or of the last time"
+    sink.discard()
+
+
 def answer_to(port, *contexts):
     association = request(port, contexts)
     if association.is_established:

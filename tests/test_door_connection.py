@@ -156,7 +156,10 @@ def test_a_wait_ends_when_bytes_come_or_the_bell_rings(started):
         assert time.monotonic() - begun < 20
         timer.join()
         started.near.read()
-    assert started.near.wait(0) is False
+    assert started.near.wait(0) is False, "neither"
+    started.far.sendall(b"x")
+    started.bell.ring()
+    assert started.near.wait(30) is False, "both: what the bell was rung for comes first"
 
 
 def test_a_rest_ends_when_the_bell_rings_and_not_when_bytes_come(started):

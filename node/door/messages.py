@@ -51,7 +51,7 @@ class Message:
 
 
 class _Bounded:
-    """Where fragments go that are collected in memory."""
+    """Where fragments go that are collected in memory, which is as large as it may be and no larger."""
 
     def __init__(self, collected: BytesIO, limit_bytes: int, what: str) -> None:
         self.collected, self._limit_bytes, self._what = collected, limit_bytes, what
@@ -114,13 +114,13 @@ class Assembly:
         """
         at = 0
         while True:
-            if len(body) - at < 6:
+            if len(body) - at < _FRAGMENT_HEADER_BYTES:
                 raise Violation("malformed P-DATA", INVALID_PARAMETER)
             length, context_id, control = _FRAGMENT_HEADER(body, at)
             end = at + 4 + length
             if length < 2 or end > len(body):
                 raise Violation("malformed P-DATA", INVALID_PARAMETER)
-            whole = self._add(context_id, control, body[at + 6 : end])
+            whole = self._add(context_id, control, body[at + _FRAGMENT_HEADER_BYTES : end])
             if whole:
                 yield whole
             if end == len(body):

@@ -173,7 +173,7 @@ def _pieces(engine: zlib._Decompress, data: memoryview) -> Iterator[bytes]:
 class _Level:
     """A data set, sequence or item being walked.
 
-    `end` is None while its length is undefined; `limit` is then where the level around it must have ended.
+    `end` is None while its length is undefined. It must have ended by `limit`, which is then that of the level around it.
     """
 
     is_sequence: bool
@@ -256,7 +256,7 @@ class _Walker:
         self._pixels_passed |= tag in PIXELS
 
     def _header(self, tag: int, vr: bytes, length: int) -> tuple[bytes, int]:
-        """Return what the VR and the length are (PS3.5 7.1.2, 7.1.3), given the first 8 bytes' as a short one's; step to the value."""
+        """Return VR and length, and step to the value; given as read from 8 bytes in Explicit VR with a short length (PS3.5 7.1.2)."""
         at = self.at
         if self._levels[-1].implicit:
             self.at += 8
