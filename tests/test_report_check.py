@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from highdicom.sr import ImageContentItem
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
@@ -16,7 +17,6 @@ from node.errors import ReportError
 from node.report import Encoded, ResultObject, compose
 from node.report.check import check
 from node.report.identity import identity_of
-from node.report.items import image
 from tests.films import dx_film, parsed
 from tests.readings import OPTIONS, URGENT, lateral, source
 
@@ -52,7 +52,8 @@ def film_reference(dataset: Dataset) -> Dataset:
 
 
 def put_an_image_into_a_container(dataset: Dataset) -> None:
-    item = image(codes.SOURCE, film_reference(dataset).ReferencedSOPClassUID, dx_film().SOPInstanceUID, "CONTAINS")
+    film = film_reference(dataset).ReferencedSOPClassUID, dx_film().SOPInstanceUID
+    item = ImageContentItem(codes.SOURCE, *film, relationship_type="CONTAINS")
     dataset.ContentSequence[1].ContentSequence.append(item)
 
 

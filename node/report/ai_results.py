@@ -40,6 +40,7 @@ from node.report.items import (
     image,
     language,
     observer,
+    of_library,
     pixels,
     text,
 )
@@ -127,11 +128,10 @@ def _measurement_group(context: Context, film: Film, finding: Finding, picture: 
         ],
         source_images=[SourceImageForMeasurementGroup(film.sop_class_uid, film.sop_instance_uid)],
     )[0]
-    if picture is not None and film.prediction.reliable and finding.label == film.prediction.map_label:
-        shown = image(codes.GRAD_CAM, picture.sop_class_uid, picture.sop_instance_uid, CONTAINS)
-        group.ContentSequence.append(shown)
     group.ContinuityOfContent = "SEPARATE"
-    return group
+    if picture is None or not film.prediction.reliable or finding.label != film.prediction.map_label:
+        return of_library(group)
+    return of_library(group, [image(codes.GRAD_CAM, picture.sop_class_uid, picture.sop_instance_uid, CONTAINS)])
 
 
 def _measurements(finding: Finding) -> list[Measurement]:

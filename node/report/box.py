@@ -30,7 +30,7 @@ from node.product import uid
 from node.report import answer
 from node.report.films import Film
 from node.report.header import Context
-from node.report.items import HAS_CONCEPT_MOD, Item, code, container, language, observer, text
+from node.report.items import HAS_CONCEPT_MOD, Item, code, container, language, observer, of_library, text
 from node.report.words import in_percent
 from node.study import Triage
 
@@ -95,4 +95,4 @@ def _group(context: Context, film: Film, number: int, region: Region) -> Item:
         ],
     )[0]
     group.ContinuityOfContent = "SEPARATE"
-    return group
+    return of_library(group)

@@ -24,9 +24,10 @@ from node.prints import Gray
 from node.product import MANUFACTURER, MODEL_NAME
 from node.report import answer
 from node.report.canvas import RGB
+from node.report.draft import Draft, Kept
 from node.report.encode import encode
 from node.report.films import Film
-from node.report.header import OF_NO_STUDY, Context, Reference, concept, copied, sop_reference, stamp
+from node.report.header import OF_NO_STUDY, Context, Reference, concept, of_this_node, sop_reference, stamp
 from node.report.picture import draw
 from node.report.source import Encoded, ResultObject
 
@@ -77,29 +78,27 @@ def capture(context: Context, film: Film, gray: Gray) -> Capture:
     rgb = draw(context, film, gray)
     dataset = _dataset(context, film, reference, rgb)
     _compress(dataset, rgb)
-    data = encode(dataset, context.identity, JPEGBaseline8Bit)
+    names = {"SOPClassUID": reference.sop_class_uid, "SOPInstanceUID": reference.sop_instance_uid}
+    data = encode(Draft((_frame(),), tuple(dataset.values())), names, context.identity, JPEGBaseline8Bit)
     encoded = Encoded(reference.sop_class_uid, reference.sop_instance_uid, JPEGBaseline8Bit, data)
     return Capture(film, reference, ResultObject("picture", (encoded,)), rgb)
 
 
 def _compress(dataset: Dataset, rgb: RGB) -> None:
-    """Replace pixels by a JPEG stream of a thirtieth of their size; delivery unpacks it for a PACS that takes none.
+    """Add pixels as a JPEG stream of a thirtieth of their size; delivery unpacks it for a PACS that takes none.
 
     There is no second, finer form: what has one UID has one content.
     """
     frame = imagecodecs.jpeg8_encode(rgb, level=JPEG_QUALITY, subsampling="422")
-    dataset.PhotometricInterpretation = "YBR_FULL_422"
-    dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionRatio = round(rgb.size / len(frame), 2)
-    dataset.LossyImageCompressionMethod = "ISO_10918_1"
-    dataset.PixelData = encapsulate([frame])
+    dataset.add_new("PixelData", "OB", encapsulate([frame]))
     dataset["PixelData"].is_undefined_length = True
 
 
 @cache
-def _frame() -> Dataset:
+def _frame() -> Kept:
     """Return what the library makes of a picture, with every attribute that is the same for each film."""
-    return SCImage(
+    dataset = SCImage(
         pixel_array=np.zeros((1, 1, 3), np.uint8),
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -113,29 +112,13 @@ def _frame() -> Dataset:
         patient_orientation=("L", "F"),
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-
-
-def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Dataset:
-    """Make the image without its pixels."""
-    dataset = copied(_frame())
-    dataset.StudyInstanceUID = context.study.study_instance_uid
-    dataset.SeriesInstanceUID, dataset.SOPInstanceUID = reference.series_instance_uid, reference.sop_instance_uid
-    dataset.SeriesDescription = answer.picture_description(film)
-    dataset.Rows, dataset.Columns = rgb.shape[:2]
-    stamp(dataset, context)
-    del dataset.CodingSchemeIdentificationSequence  # no private code in a picture
-    _describe(dataset, film)
-    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
+    of_this_node(dataset)
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionMethod = "ISO_10918_1"
     dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     dataset.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
     dataset.SecondaryCaptureDeviceSoftwareVersions = __version__
-    model = context.study.reading.model
-    dataset.DerivationDescription = f"Grad-CAM of {model.name} {model.version}, weights {answer.digest(context)}"
-    return dataset
-
-
-def _describe(dataset: Dataset, film: Film) -> None:
-    """Say what kind of image it is, of which film, and that it is no diagnostic one."""
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.ConversionType = "WSD"
     dataset.BurnedInAnnotation = "YES"
@@ -143,9 +126,29 @@ def _describe(dataset: Dataset, film: Film) -> None:
     dataset.ContentQualification = "RESEARCH"
     dataset.ImageComments = "AI-generated heat map. Research use only - not for diagnosis."
     dataset.DerivationCodeSequence = concept(codes.GRAD_CAM)
+    return Kept.of(dataset, without="PixelData")
+
+
+def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Dataset:
+    """Make what is the film's own of an image, without its pixels."""
+    dataset = Dataset()
+    dataset.StudyInstanceUID = context.study.study_instance_uid
+    dataset.SeriesInstanceUID, dataset.SOPInstanceUID = reference.series_instance_uid, reference.sop_instance_uid
+    dataset.SeriesDescription = answer.picture_description(film)
+    dataset.Rows, dataset.Columns = rgb.shape[:2]
+    stamp(dataset, context)
+    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
+    model = context.study.reading.model
+    dataset.DerivationDescription = f"Grad-CAM of {model.name} {model.version}, weights {answer.digest(context)}"
     source = sop_reference(film.sop_class_uid, film.sop_instance_uid)
     source.PurposeOfReferenceCodeSequence = concept(codes.SOURCE_IMAGE)
     dataset.SourceImageSequence = [source]
+    _orient(dataset, film)
+    return dataset
+
+
+def _orient(dataset: Dataset, film: Film) -> None:
+    """Say where the film's sides point, and what of the body it shows, as far as its header knows."""
     orientation = strings(film.header, "PatientOrientation")
     known = len(orientation) == 2 and all(_ORIENTATION.fullmatch(value) for value in orientation)
     dataset.PatientOrientation = list(orientation) if known else None

@@ -9,7 +9,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 from node.report import ai_results, box, key_object, triage
 from node.report.capture import Capture, capture, reference_of
 from node.report.check import check
-from node.report.document import AI_RESULTS, BOX, KEY_OBJECT, TRIAGE_REPORT, Kind, document, names_of, with_other_tree
+from node.report.document import AI_RESULTS, BOX, KEY_OBJECT, TRIAGE_REPORT, Kind, document, names_of
 from node.report.encode import encode, renamed
 from node.report.films import Film, study_of
 from node.report.header import Context, Reference
@@ -128,14 +128,14 @@ def _documents(
     context: Context, kind: Kind, tree: Item, pictures: Sequence[Reference], every_form: bool = False
 ) -> ResultObject:
     """Write a document in the SOP class that its kind prefers, or in each; all but Basic Text, which has fewer kinds of items, hold one tree."""
-    preferred = document(context, kind, tree, pictures)
-    first = encode(preferred, context.identity)
+    preferred = names_of(context, kind, kind.sop_class_uids[0])
+    first = encode(document(context, kind, tree, pictures), preferred, context.identity)
     encodings = []
     for sop_class_uid in kind.sop_class_uids if every_form else kind.sop_class_uids[:1]:
         names, data = names_of(context, kind, sop_class_uid), first
         if sop_class_uid == BasicTextSRStorage:
-            basic = with_other_tree(preferred, triage.content(context, basic=True), names)
-            data = encode(basic, context.identity)
+            basic = document(context, kind, triage.content(context, basic=True), pictures, sop_class_uid)
+            data = encode(basic, names, context.identity)
         elif sop_class_uid != kind.sop_class_uids[0]:
             data = renamed(first, names)
         encodings.append(Encoded(sop_class_uid, names["SOPInstanceUID"], ExplicitVRLittleEndian, data))

@@ -1,18 +1,25 @@
 """A content tree as a structured report document, in each of the SOP classes that a PACS may take.
 
-highdicom builds the document; the patient, the study and the evidence are set here, because a header as modalities really
-write it makes the library raise or stamps the present on it. The tree is hung on afterwards, and a document in another SOP class is made of the first: the library copies each tree whole and
-searches it four times, which took 10 of the 14 ms that a document did.
+highdicom builds a document of each kind once; the patient, the study and the evidence are set here, because a header as
+modalities really write it makes the library raise or stamps the present on it. The tree is hung on afterwards: the library
+copies each tree whole and searches it four times, which took 10 of the 14 ms that a document did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import Comprehensive3DSR, ComprehensiveSR
+from highdicom.sr import (
+    Comprehensive3DSR,
+    ComprehensiveSR,
+    ContainerContentItem,
+    ContentSequence,
+    RelationshipTypeValues,
+    TextContentItem,
+)
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -27,8 +34,19 @@ from pydicom.uid import (
 from node import codes
 from node.product import MANUFACTURER
 from node.report import answer
-from node.report.header import OF_NO_STUDY, Context, Reference, author, copied, evidence, predecessor, stamp
-from node.report.items import Item, container, text
+from node.report.draft import Draft, Kept
+from node.report.header import (
+    OF_NO_STUDY,
+    Context,
+    Reference,
+    author,
+    evidence,
+    of_this_node,
+    predecessor,
+    private_scheme,
+    stamp,
+)
+from node.report.items import Item
 from node.report.source import ResultKind
 
 _CLASSES = {Comprehensive3DSRStorage: Comprehensive3DSR, ComprehensiveSRStorage: ComprehensiveSR}
@@ -60,8 +78,8 @@ KEY_OBJECT = Kind("key_object", 905, (KeyObjectSelectionDocumentStorage,))
 PDF = Kind("pdf", 906, (EncapsulatedPDFStorage,))
 
 
-def document(context: Context, kind: Kind, root: Item, pictures: Sequence[Reference]) -> Dataset:
-    """Make a document of a content tree, in the SOP class that its kind prefers.
+def document(context: Context, kind: Kind, root: Item, pictures: Sequence[Reference], sop_class_uid: str = "") -> Draft:
+    """Make a document of a content tree.
 
     Parameters
     ----------
@@ -71,25 +89,25 @@ def document(context: Context, kind: Kind, root: Item, pictures: Sequence[Refere
         Root container.
     pictures : sequence of Reference
         Pictures of the same reading, named as evidence.
+    sop_class_uid : str
+        Where it is not the one that its kind prefers.
 
     Returns
     -------
-    Dataset
+    Draft
         Without the identity, which ``encode`` adds.
     """
-    preferred = kind.sop_class_uids[0]
-    dataset = _joined(_frame(preferred, kind.series_number), root)
-    _set_names(dataset, names_of(context, kind, preferred))
+    dataset = Dataset()
+    for keyword, value in names_of(context, kind, sop_class_uid or kind.sop_class_uids[0]).items():
+        setattr(dataset, keyword, value)
     dataset.SeriesDescription = answer.document_description(kind.name, context.study.leading.prediction)
     stamp(dataset, context)
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence(context, pictures)
-    if preferred == KeyObjectSelectionDocumentStorage:
-        del dataset.CodingSchemeIdentificationSequence  # no private code in it
-        return dataset
-    dataset.AuthorObserverSequence = [author(context)]
-    if context.study.source.previous is not None and kind is not BOX:
-        dataset.PredecessorDocumentsSequence = predecessor(context.study.source.previous)
-    return dataset
+    if kind is not KEY_OBJECT:
+        dataset.AuthorObserverSequence = [author(context)]
+        if context.study.source.previous is not None and kind is not BOX:
+            dataset.PredecessorDocumentsSequence = predecessor(context.study.source.previous)
+    return Draft((_frame(kind), *root.kept), (*dataset.values(), *root.own), root.below)
 
 
 def names_of(context: Context, kind: Kind, sop_class_uid: str) -> dict[str, str]:
@@ -101,15 +119,8 @@ def names_of(context: Context, kind: Kind, sop_class_uid: str) -> dict[str, str]
     }
 
 
-def with_other_tree(first: Dataset, root: Item, names: Mapping[str, str]) -> Dataset:
-    """Return a document with another content tree, under other names."""
-    dataset = _joined(first, root)
-    _set_names(dataset, names)
-    return dataset
-
-
 @cache
-def _frame(sop_class_uid: str, series_number: int) -> Dataset:
+def _frame(kind: Kind) -> Kept:
     """Return what the library makes of a document of one kind, with every attribute that is the same for each study."""
     study = Dataset()
     study.SOPClassUID = ComputedRadiographyImageStorage  # one the library has a table for
@@ -122,25 +133,20 @@ def _frame(sop_class_uid: str, series_number: int) -> Dataset:
     common = {
         "evidence": [study],
         "series_instance_uid": OF_NO_STUDY,
-        "series_number": series_number,
+        "series_number": kind.series_number,
         "sop_instance_uid": OF_NO_STUDY,
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
     }
-    if sop_class_uid == KeyObjectSelectionDocumentStorage:
-        return KeyObjectSelectionDocument(content=KeyObjectSelection(codes.OF_INTEREST, [study]), **common)
-    content = container(codes.DIAGNOSTIC_IMAGING_REPORT, [text(codes.IMPRESSION, ".")], root=True)
-    flags = {"is_complete": True, "is_final": False, "is_verified": False}
-    return _CLASSES[sop_class_uid](content=content, **flags, **common)
-
-
-def _joined(document: Dataset, root: Item) -> Dataset:
-    """Return a document with the root, and what hangs on it, in place of its content."""
-    joined = copied(document)
-    joined.update({element.tag: element for element in root})
-    return joined
-
-
-def _set_names(dataset: Dataset, names: Mapping[str, str]) -> None:
-    for keyword, value in names.items():
-        setattr(dataset, keyword, value)
+    if kind is KEY_OBJECT:
+        made = KeyObjectSelectionDocument(content=KeyObjectSelection(codes.OF_INTEREST, [study]), **common)
+    else:
+        content = ContainerContentItem(codes.DIAGNOSTIC_IMAGING_REPORT)
+        content.ContentSequence = ContentSequence(
+            [TextContentItem(codes.IMPRESSION, ".", RelationshipTypeValues.CONTAINS)]
+        )
+        flags = {"is_complete": True, "is_final": False, "is_verified": False}
+        made = _CLASSES[kind.sop_class_uids[0]](content=content, **flags, **common)
+        made.CodingSchemeIdentificationSequence = [private_scheme()]
+    of_this_node(made)
+    return Kept.of(made, without="ContentSequence")

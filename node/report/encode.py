@@ -13,25 +13,21 @@ from __future__ import annotations
 
 import codecs
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from io import BytesIO
 from struct import Struct
-from typing import TypeAlias
 
 from pydicom import dcmread
 from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
-from pydicom.tag import Tag
+from pydicom.dataelem import DataElement
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node import __version__
 from node.errors import ReportError
 from node.file_head import file_head
+from node.report.draft import CharacterSet, Draft, Parts, joined, texts_of, written
 from node.report.identity import Identity, decoded, raw_value
 
 UTF_8 = ("ISO_IR 192",)
@@ -41,25 +37,25 @@ _REPERTOIRES = {13, 58, 87, 100, 101, 109, 110, 126, 127, 138, 144, 148, 149, 15
 _WITHOUT_EXTENSIONS = {f"ISO_IR {number}" for number in _REPERTOIRES - {58, 87, 149, 159}} | {*UTF_8, "GB18030", "GBK"}
 _WITH_EXTENSIONS = {f"ISO 2022 IR {number}" for number in (6, *_REPERTOIRES)}
 
-_TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _IMPLEMENTATION_VERSION = f"CXRTRIAGE_{__version__}"[:16]
+_CHARACTER_SET = 0x00080005
+_SHORT, _LONG = Struct("<HH2sH"), Struct("<HH2s2xL")  # PS3.5 Tables 7.1-2 and 7.1-1
+_LONGEST_SHORT = 0xFFFF
 
-# Most elements of a result are those of the result before it. One has some 400; with the patients' own, which push each other
-# out, that is room for a dozen kinds of results.
-TEXTS_KEPT = 4096
-_SEQUENCE, _ITEM = Struct("<HH2s2xL"), Struct("<HHL")  # PS3.5 Tables 7.1-1 and 7.5-1
-
-Element: TypeAlias = DataElement | RawDataElement
-Way = tuple[tuple[str, ...], Mapping[str, bytes]]
+Way = tuple[CharacterSet, Mapping[str, bytes]]
 
 
-def encode(dataset: Dataset, identity: Identity, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> bytes:
+def encode(
+    draft: Draft, names: Mapping[str, str], identity: Identity, transfer_syntax_uid: str = ExplicitVRLittleEndian
+) -> bytes:
     """Write a result with the identity of its source.
 
     Parameters
     ----------
-    dataset : Dataset
+    draft : Draft
         Everything but the identity and the character set.
+    names : mapping of str to str
+        Its SOP Class UID and SOP Instance UID by keyword, for the file's head.
     identity : Identity
     transfer_syntax_uid : str
 
@@ -73,14 +69,13 @@ def encode(dataset: Dataset, identity: Identity, transfer_syntax_uid: str = Expl
     ReportError
         When no character set carries both the identity and the result's own text.
     """
-    own = [_unambiguous(element, dataset) for element in dataset if element.keyword not in identity.values]
-    own_text = list(_texts(own))
+    own_text = [] if draft.is_ascii else list(draft.texts())
     letters = {letter for text in own_text for letter in text if not letter.isascii()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         for character_set, values in _ways(identity, letters):
-            elements = _joined(own, character_set, values)
-            data = _head(dataset, transfer_syntax_uid) + _written(elements, list(character_set) or default_encoding)
+            parts = _with_identity(draft.parts(character_set), character_set, values)
+            data = _head(names, transfer_syntax_uid) + joined(parts)
             # ASCII alone is the same in all of them, and the check of what leaves compares the identity anyway.
             if (identity.is_ascii and not letters) or _reads_back(data, values, own_text):
                 return data
@@ -105,7 +100,7 @@ def renamed(data: bytes, names: Mapping[str, str]) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         character_set = dataset.get("SpecificCharacterSet", default_encoding)
-        return _head(dataset, ExplicitVRLittleEndian) + _written(dataset.values(), character_set)
+        return _head(names, ExplicitVRLittleEndian) + written(dataset.values(), character_set)
 
 
 def _ways(identity: Identity, letters: set[str]) -> Iterator[Way]:
@@ -154,55 +149,34 @@ def _in_utf_8(identity: Identity) -> dict[str, bytes]:
     return {keyword: text.encode() for keyword, text in texts.items()} if certain else {}
 
 
-def _unambiguous(element: DataElement, dataset: Dataset) -> DataElement:
-    return correct_ambiguous_vr_element(element, dataset, True) if " or " in element.VR else element
-
-
-def _joined(own: list[DataElement], character_set: tuple[str, ...], values: Mapping[str, bytes]) -> list[Element]:
-    """Return a result's own elements with its identity, whose values are written as the bytes they are."""
-    joined: list[Element] = [element for element in own if element.keyword != "SpecificCharacterSet"]
+def _with_identity(parts: Parts, character_set: CharacterSet, values: Mapping[str, bytes]) -> Parts:
+    """Return a result's elements with its identity, whose values are written as the bytes they are."""
+    parts.pop(_CHARACTER_SET, None)
     if character_set:
-        joined.append(DataElement(tag_for_keyword("SpecificCharacterSet") or 0, "CS", list(character_set)))
+        parts[_CHARACTER_SET] = _written_character_set(character_set)
     for keyword, value in values.items():
-        vr = dictionary_VR(keyword)
-        padded = value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-        joined.append(RawDataElement(Tag(tag_for_keyword(keyword) or 0), vr, len(padded), padded, 0, False, True))
-    return joined
+        tag, vr = _tag_and_vr(keyword)
+        padded = value + (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+        if len(padded) <= _LONGEST_SHORT:
+            parts[tag] = _SHORT.pack(tag >> 16, tag & 0xFFFF, vr, len(padded)) + padded
+        else:  # PS3.5 6.2.2, Note 3
+            parts[tag] = _LONG.pack(tag >> 16, tag & 0xFFFF, b"UN", len(padded)) + padded
+    return parts
 
 
-def _head(dataset: Dataset, transfer_syntax_uid: str) -> bytes:
-    return file_head(dataset.SOPClassUID, dataset.SOPInstanceUID, transfer_syntax_uid, _IMPLEMENTATION_VERSION)
+@lru_cache
+def _written_character_set(character_set: CharacterSet) -> bytes:
+    return written([DataElement(_CHARACTER_SET, "CS", list(character_set))])
 
 
-def _written(elements: Iterable[Element], character_set: str | Sequence[str]) -> bytes:
-    """Return the elements of a data set, or of an item, in Explicit VR Little Endian."""
-    in_order = sorted(elements, key=lambda element: int(element.tag))
-    return b"".join(_written_element(element, character_set) for element in in_order)
+@cache
+def _tag_and_vr(keyword: str) -> tuple[int, bytes]:
+    """Return tag and value representation of an attribute; all of an identity have a length of 16 bits."""
+    return int(tag_for_keyword(keyword) or 0), dictionary_VR(keyword).encode()
 
 
-def _written_element(element: Element, character_set: str | Sequence[str]) -> bytes:
-    value = element.value
-    if element.VR == "SQ" and not element.is_raw:
-        items = [_written(item.values(), character_set) for item in value]
-        value = b"".join(_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
-        return _SEQUENCE.pack(element.tag.group, element.tag.element, b"SQ", len(value)) + value
-    if isinstance(value, str) and value.isascii():
-        return _written_text(int(element.tag), str(element.VR), value)
-    return _by_the_library(element, character_set)
-
-
-@lru_cache(maxsize=TEXTS_KEPT)
-def _written_text(tag: int, vr: str, value: str) -> bytes:
-    """Return an element whose letters are the same in every character set."""
-    return _by_the_library(DataElement(tag, vr, value), default_encoding)
-
-
-def _by_the_library(element: Element, character_set: str | Sequence[str]) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_data_element(buffer, element, character_set)
-    written: bytes = buffer.getvalue()
-    return written
+def _head(names: Mapping[str, str], transfer_syntax_uid: str) -> bytes:
+    return file_head(names["SOPClassUID"], names["SOPInstanceUID"], transfer_syntax_uid, _IMPLEMENTATION_VERSION)
 
 
 def _reads_back(data: bytes, values: Mapping[str, bytes], own_text: list[str]) -> bool:
@@ -213,14 +187,4 @@ def _reads_back(data: bytes, values: Mapping[str, bytes], own_text: list[str]) -
         return True
     for keyword in values:
         del held[keyword]
-    return list(_texts(held)) == own_text
-
-
-def _texts(elements: Iterable[DataElement]) -> Iterator[str]:
-    """Yield every text of a data set and its items, in order."""
-    for element in elements:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _texts(item)
-        elif element.VR in _TEXT_VRS:
-            yield str(element.value or "")
+    return sorted(texts_of(held)) == sorted(own_text)

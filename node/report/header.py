@@ -7,10 +7,9 @@ already keeps one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import cached_property
+from functools import cache, cached_property
 
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
@@ -25,7 +24,7 @@ from node.report.source import ReportOptions
 from node.report.words import Words
 
 _LO_LENGTH = 64
-# What stands in a frame, which `copied` gives each study, until its own names are set.
+# What stands in a frame, which is the same for each study, until its own names are set.
 OF_NO_STUDY = uid("no study")
 
 
@@ -107,15 +106,11 @@ class Context:
         return started.astimezone(timezone(timedelta(minutes=-minutes if self.utc_offset[0] == "-" else minutes)))
 
 
-def copied(frame: Dataset) -> Dataset:
-    """Return a data set with the elements of one that is kept, to be filled in.
-
-    Elements are copied: to set an attribute changes its element, which a frame shares with other studies and threads.
-    """
-    dataset = Dataset()
-    for element in frame:
-        dataset[element.tag] = copy(element)
-    return dataset
+def of_this_node(dataset: Dataset) -> None:
+    """Set what every result of this node says of where it comes from."""
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.SoftwareVersions = __version__
 
 
 def stamp(dataset: Dataset, context: Context) -> None:
@@ -126,12 +121,8 @@ def stamp(dataset: Dataset, context: Context) -> None:
         setattr(dataset, f"{moment}Time", time)
     if context.utc_offset:
         dataset.TimezoneOffsetFromUTC = context.utc_offset
-    dataset.Manufacturer = MANUFACTURER
-    dataset.ManufacturerModelName = MODEL_NAME
     dataset.StationName = context.options.ae_title
     dataset.DeviceSerialNumber = context.options.ae_title
-    dataset.SoftwareVersions = __version__
-    dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
     dataset.ContributingEquipmentSequence = list(_equipment(context))
 
 
@@ -177,7 +168,12 @@ def author(context: Context) -> Dataset:
 
 def concept(code: Code) -> list[CodedConcept]:
     """Return a coded concept as the one item of a code sequence."""
-    return [CodedConcept.from_code(code)]
+    return [_concept(code)]
+
+
+@cache
+def _concept(code: Code) -> CodedConcept:
+    return CodedConcept.from_code(code)
 
 
 def _study_item(study_instance_uid: str, references: Iterable[Reference]) -> Dataset:
@@ -236,7 +232,8 @@ def _acquisition_equipment(film: Film) -> Dataset | None:
     return item
 
 
-def _private_scheme() -> Dataset:
+def private_scheme() -> Dataset:
+    """Return the item of Coding Scheme Identification Sequence (0008,0110) that says whose the private codes are."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeName = f"{NAME} codes"

@@ -43,10 +43,6 @@ def content(context: Context, pictures: Mapping[str, Reference]) -> Item | None:
         language(context.words),
         *observer(context.options.device, context.options.ae_title),
         text(codes.KEY_OBJECT_DESCRIPTION, answer.impression(context)),
-        *(image(codes.SOURCE, each.sop_class_uid, each.sop_instance_uid, CONTAINS) for each in named),
+        *(image(None, each.sop_class_uid, each.sop_instance_uid, CONTAINS) for each in named),  # TID 2010: no name
     ]
-    root = container(codes.OF_INTEREST, items, template="2010", root=True)
-    for item in root.ContentSequence:
-        if item.ValueType == "IMAGE":
-            del item.ConceptNameCodeSequence  # TID 2010 has none; the library cannot do without
-    return root
+    return container(codes.OF_INTEREST, items, template="2010", root=True)
