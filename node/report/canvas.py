@@ -72,7 +72,7 @@ def typefaces() -> list[Typeface]:
 def typeface_for(letters: str) -> Typeface | None:
     """Return a typeface that has these letters, None when no font on this machine has them."""
     shipped, *east_asian = typefaces()
-    if max(map(ord, letters), default=0) < 0x2E80:  # below begin no East Asian scripts
+    if max(letters, default="") < "\u2e80":  # below begin no East Asian scripts
         return shipped
     return next(iter(east_asian), None)
 
@@ -120,9 +120,10 @@ class Canvas:
         return int(self.pixels.shape[0])
 
     def lay(self, picture: RGB, left: int, top: int) -> None:
-        """Lay a picture on the sheet."""
+        """Lay a picture on the sheet, in gray or in color."""
         rows, columns = picture.shape[:2]
-        self.pixels[top : top + rows, left : left + columns] = picture
+        place = self.pixels[top : top + rows, left : left + columns]
+        place[:] = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
 
     def fill(self, left: int, top: int, right: int, bottom: int, color: Color) -> None:
         """Fill a rectangle, its last column and row included; nothing where it has none."""
@@ -156,11 +157,16 @@ class Canvas:
         rows, columns = slice(max(top, 0), max(box[3], 0)), slice(max(left, 0), max(box[2], 0))
         place, at = self.pixels[rows, columns], (left - columns.start, top - rows.start)
         ground = place[:1, :1].tobytes()
-        is_flat = (
-            place.size and at == (0, 0) and place.shape[:2] == ink.mask.size[::-1] and (place == place[:1, :1]).all()
-        )
+        is_whole = place.size and at == (0, 0) and place.shape[:2] == ink.mask.size[::-1]
+        is_flat = is_whole and self._is_flat(rows, columns, ground)
         place[:] = _on_flat_ground(ink, color, ground) if is_flat else _printed(place, at, color, ink)
         return box
+
+    def _is_flat(self, rows: slice, columns: slice, ground: bytes) -> bool:
+        """Tell whether a part of the sheet has one color, row by row: numpy takes long for three numbers at a time."""
+        row = np.frombuffer(ground * (columns.stop - columns.start), np.uint8)
+        samples = self.pixels.reshape(self.height, -1)[rows, 3 * columns.start : 3 * columns.stop]
+        return bool((samples == row).all())
 
     def flow(self, box: Box, paragraphs: Sequence[tuple[str, Color, bool]], largest: int) -> None:
         """Write paragraphs from the top of a box, broken into lines, as large as all of them fit.

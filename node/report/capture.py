@@ -27,7 +27,7 @@ from node.report.canvas import RGB
 from node.report.draft import Draft, Kept
 from node.report.encode import encode
 from node.report.films import Film
-from node.report.header import OF_NO_STUDY, Context, Reference, concept, of_this_node, sop_reference, stamp
+from node.report.header import OF_NO_STUDY, Context, Reference, concept, of_this_node, sop_reference
 from node.report.picture import draw
 from node.report.source import Encoded, ResultObject
 
@@ -79,7 +79,7 @@ def capture(context: Context, film: Film, gray: Gray) -> Capture:
     dataset = _dataset(context, film, reference, rgb)
     _compress(dataset, rgb)
     names = {"SOPClassUID": reference.sop_class_uid, "SOPInstanceUID": reference.sop_instance_uid}
-    data = encode(Draft((_frame(),), tuple(dataset.values())), names, context.identity, JPEGBaseline8Bit)
+    data = encode(Draft((_frame(), context.stamp), tuple(dataset.values())), names, context.identity, JPEGBaseline8Bit)
     encoded = Encoded(reference.sop_class_uid, reference.sop_instance_uid, JPEGBaseline8Bit, data)
     return Capture(film, reference, ResultObject("picture", (encoded,)), rgb)
 
@@ -136,8 +136,7 @@ def _dataset(context: Context, film: Film, reference: Reference, rgb: RGB) -> Da
     dataset.SeriesInstanceUID, dataset.SOPInstanceUID = reference.series_instance_uid, reference.sop_instance_uid
     dataset.SeriesDescription = answer.picture_description(film)
     dataset.Rows, dataset.Columns = rgb.shape[:2]
-    stamp(dataset, context)
-    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
+    dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = context.date, context.time
     model = context.study.reading.model
     dataset.DerivationDescription = f"Grad-CAM of {model.name} {model.version}, weights {answer.digest(context)}"
     source = sop_reference(film.sop_class_uid, film.sop_instance_uid)

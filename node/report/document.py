@@ -44,7 +44,6 @@ from node.report.header import (
     of_this_node,
     predecessor,
     private_scheme,
-    stamp,
 )
 from node.report.items import Item
 from node.report.source import ResultKind
@@ -101,13 +100,12 @@ def document(context: Context, kind: Kind, root: Item, pictures: Sequence[Refere
     for keyword, value in names_of(context, kind, sop_class_uid or kind.sop_class_uids[0]).items():
         setattr(dataset, keyword, value)
     dataset.SeriesDescription = answer.document_description(kind.name, context.study.leading.prediction)
-    stamp(dataset, context)
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence(context, pictures)
     if kind is not KEY_OBJECT:
         dataset.AuthorObserverSequence = [author(context)]
         if context.study.source.previous is not None and kind is not BOX:
             dataset.PredecessorDocumentsSequence = predecessor(context.study.source.previous)
-    return Draft((_frame(kind), *root.kept), (*dataset.values(), *root.own), root.below)
+    return Draft((_frame(kind), context.stamp, *root.kept), (*dataset.values(), *root.own), root.below)
 
 
 def names_of(context: Context, kind: Kind, sop_class_uid: str) -> dict[str, str]:

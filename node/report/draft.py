@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from struct import Struct
 from typing import TypeAlias
 
@@ -30,9 +29,9 @@ CharacterSet: TypeAlias = tuple[str, ...]
 
 CONTENT_SEQUENCE = 0x0040A730
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
-_SEQUENCE, _ITEM = Struct("<HH2s2xL"), Struct("<HHL")  # PS3.5 Tables 7.1-1 and 7.5-1
-# Values of headers that come again, for dates and UIDs push each other out.
-TEXTS_KEPT = 1024
+_LONG_VRS = {"UC", "UR", "UT"}
+_SHORT, _LONG, _ITEM = Struct("<HH2sH"), Struct("<HH2s2xL"), Struct("<HHL")  # PS3.5 Tables 7.1-2, 7.1-1 and 7.5-1
+_LONGEST_SHORT = 0xFFFF
 
 
 class Kept:
@@ -138,20 +137,23 @@ def _written(tag: int, element: Element, character_set: CharacterSet | Sequence[
     value = element.value
     if element.VR == "SQ" and not element.is_raw:
         return _sequence(tag, [written(item.values(), character_set) for item in value])
-    if isinstance(value, str) and value.isascii():
+    if isinstance(value, str) and value.isascii() and len(value) < _LONGEST_SHORT:
         return _written_text(tag, str(element.VR), value)
     return _by_the_library(element, list(character_set) or default_encoding)
 
 
 def _sequence(tag: int, items: Sequence[bytes]) -> bytes:
     value = b"".join([_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items])
-    return _SEQUENCE.pack(tag >> 16, tag & 0xFFFF, b"SQ", len(value)) + value
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, b"SQ", len(value)) + value
 
 
-@lru_cache(maxsize=TEXTS_KEPT)
-def _written_text(tag: int, vr: str, value: str) -> bytes:
-    """Return an element whose letters are the same in every character set."""
-    return _by_the_library(DataElement(tag, vr, value), default_encoding)
+def _written_text(tag: int, vr: str, text: str) -> bytes:
+    """Return an element whose letters are the same in every character set, as PS3.5 6.2 and 7.1 have it."""
+    value = text.encode("ascii")
+    value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+    if vr in _LONG_VRS:
+        return _LONG.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+    return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
 
 
 def _by_the_library(element: Element, character_set: str | Sequence[str]) -> bytes:

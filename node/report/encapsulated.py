@@ -19,7 +19,7 @@ from node.report.capture import Capture
 from node.report.document import PDF, names_of
 from node.report.draft import Draft
 from node.report.encode import encode
-from node.report.header import Context, concept, of_this_node, sop_reference, stamp
+from node.report.header import Context, concept, of_this_node, sop_reference
 from node.report.pdf import can_write, pdf
 from node.report.source import Encoded, ResultObject
 from node.report.words import words
@@ -48,7 +48,7 @@ def encapsulated(context: Context, pictures: Sequence[Capture]) -> ResultObject:
     references += [(picture.reference.sop_class_uid, picture.reference.sop_instance_uid) for picture in pictures]
     if references:
         dataset.SourceInstanceSequence = [sop_reference(*reference) for reference in references]
-    data = encode(Draft((), tuple(dataset.values())), names, context.identity)
+    data = encode(Draft((context.stamp,), tuple(dataset.values())), names, context.identity)
     return ResultObject(
         "pdf", (Encoded(EncapsulatedPDFStorage, names["SOPInstanceUID"], ExplicitVRLittleEndian, data),)
     )
@@ -61,7 +61,6 @@ def _dataset(context: Context, names: dict[str, str], content: bytes) -> Dataset
     dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "DOC", PDF.series_number, 1
     dataset.SeriesDescription = answer.document_description(PDF.name, context.study.leading.prediction)
     dataset.ConversionType, dataset.BurnedInAnnotation = "WSD", "YES"
-    stamp(dataset, context)
     of_this_node(dataset)
     dataset.AcquisitionDateTime = None
     dataset.DocumentTitle = answer.headline(context)

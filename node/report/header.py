@@ -18,6 +18,7 @@ from pydicom.sr.coding import Code
 from node import __version__, codes
 from node.attributes import items, text
 from node.product import MANUFACTURER, MODEL_NAME, NAME, PRIVATE_SCHEME, uid
+from node.report.draft import Kept
 from node.report.films import Film, Study
 from node.report.identity import Identity, is_utc_offset
 from node.report.source import ReportOptions
@@ -86,13 +87,13 @@ class Context:
         """Device UID of the model, new with each training (IHE AI Results, Contributing Equipment)."""
         return uid("model", self.study.reading.model.weights_sha256)
 
-    @property
+    @cached_property
     def utc_offset(self) -> str:
         """The source's Timezone Offset From UTC, empty where it has none."""
         offset = text(self.study.leading.header, "TimezoneOffsetFromUTC")
         return offset if is_utc_offset(offset) else ""
 
-    @property
+    @cached_property
     def moment(self) -> datetime:
         """When the reading started, on the clock that the study's own times are on.
 
@@ -105,25 +106,41 @@ class Context:
         minutes = int(self.utc_offset[1:3]) * 60 + int(self.utc_offset[3:])
         return started.astimezone(timezone(timedelta(minutes=-minutes if self.utc_offset[0] == "-" else minutes)))
 
+    @property
+    def date(self) -> str:
+        """The moment's date, as DICOM writes it."""
+        return self.moment.strftime("%Y%m%d")
+
+    @property
+    def time(self) -> str:
+        """The moment's time, as DICOM writes it."""
+        return self.moment.strftime("%H%M%S")
+
+    @cached_property
+    def stamp(self) -> Kept:
+        """Times, node and equipment, as they stand in every result."""
+        return Kept.of(_stamp(self))
+
+
+def _stamp(context: Context) -> Dataset:
+    """Return times, node and equipment; whatever the library had stamped with the present they replace."""
+    dataset = Dataset()
+    for moment in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{moment}Date", context.date)
+        setattr(dataset, f"{moment}Time", context.time)
+    if context.utc_offset:
+        dataset.TimezoneOffsetFromUTC = context.utc_offset
+    dataset.StationName = context.options.ae_title
+    dataset.DeviceSerialNumber = context.options.ae_title
+    dataset.ContributingEquipmentSequence = list(_equipment(context))
+    return dataset
+
 
 def of_this_node(dataset: Dataset) -> None:
     """Set what every result of this node says of where it comes from."""
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
     dataset.SoftwareVersions = __version__
-
-
-def stamp(dataset: Dataset, context: Context) -> None:
-    """Set times, node and equipment on a result; whatever the library had stamped with the present is replaced."""
-    date, time = context.moment.strftime("%Y%m%d"), context.moment.strftime("%H%M%S")
-    for moment in ("InstanceCreation", "Series", "Content"):
-        setattr(dataset, f"{moment}Date", date)
-        setattr(dataset, f"{moment}Time", time)
-    if context.utc_offset:
-        dataset.TimezoneOffsetFromUTC = context.utc_offset
-    dataset.StationName = context.options.ae_title
-    dataset.DeviceSerialNumber = context.options.ae_title
-    dataset.ContributingEquipmentSequence = list(_equipment(context))
 
 
 def evidence(context: Context, pictures: Sequence[Reference]) -> list[Dataset]:
