@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -175,8 +177,9 @@ class ReadingStages:
 
     def _headers(self, generation: Generation) -> dict[str, Dataset]:
         """Return the headers of a generation's instances, in the order of its images."""
-        headers = {key: _header(self.spool.instance_path(generation.study_key, key)) for key in generation.instances}
-        return dict(sorted(headers.items(), key=lambda of_key: _position(of_key[1])))
+        paths = tuple(self.spool.instance_path(generation.study_key, key) for key in generation.instances)
+        headers = map(_fresh, _parsed(paths, generation.settled))
+        return dict(sorted(zip(generation.instances, headers, strict=True), key=lambda of_key: _position(of_key[1])))
 
     def _writers(self, task: Task) -> dict[Profile, Writer]:
         """Return who writes the results of a reading, by profile."""
@@ -204,10 +207,23 @@ class ReadingStages:
         return None
 
 
+# Of the study in work and the one after it.
+@lru_cache(maxsize=2)
+def _parsed(paths: tuple[Path, ...], settled: str) -> tuple[Dataset, ...]:
+    """Return the headers of a generation, which are asked for up to three times; one that comes anew is settled anew."""
+    return tuple(map(_header, paths))
+
+
 def _header(path: Path) -> Dataset:
-    # Anew each time: the identity is taken from bytes, and whoever looks at a value of a header turns it into text.
     with path.open("rb") as file:
         return dcmread(_Counted(file), stop_before_pixels=True)
+
+
+def _fresh(header: Dataset) -> Dataset:
+    """Return a header as it was parsed: the identity is taken from bytes, and whoever looks at a value turns it into text."""
+    again = copy(header)
+    again._dict = dict(header._dict)
+    return again
 
 
 class _Counted:
