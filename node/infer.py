@@ -19,7 +19,7 @@ from node.errors import BundleError, InferenceError, NotAssessable, Reason
 from node.film_check import FilmCheck, FilmLook
 from node.graph import Graph
 from node.likeness import likeness, read_bank
-from node.pixels import Plane, in_channels, read_picture
+from node.pixels import Plane, read_picture
 from node.prints import Print, print_of
 from node.study import UNRELIABLE, FilmWarning, Finding, Prediction, Triage
 
@@ -75,7 +75,7 @@ class Reader:
         self._graph = Graph(bundle, device)
         self.device = self._graph.device
         spec = bundle.manifest.preprocessing
-        channels = self._graph(np.zeros((1, spec.rows, spec.columns, 3), np.float32)).features.shape[1]
+        channels = self._graph(np.zeros((1, spec.rows, spec.columns), np.float32)).features.shape[1]
         self._bank = _bank(bundle, channels)
         self._film_check = FilmCheck.load(bundle.film_check) if bundle.film_check else None
 
@@ -107,7 +107,7 @@ class Reader:
         look = self._film_check.judge(film.features, film.content) if self._film_check else None
         if refuse and look and not look.is_film:
             raise NotAssessable(Reason.NOT_A_CHEST_FILM)
-        answers = self._graph(in_channels(film.gray)[np.newaxis])
+        answers = self._graph(film.gray[np.newaxis])
         found = self._likeness(answers.features)
         warnings = tuple(self._warnings(look, found))
         return self._prediction(answers.probabilities[0], answers.spread[0], answers.shares[0], warnings, found)

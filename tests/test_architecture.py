@@ -39,7 +39,7 @@ def test_tensorflow_is_imported_by_the_modules_that_run_the_model_alone() -> Non
     importers = {
         module for module, imported in _imports("node") if imported.partition(".")[0] in ("tensorflow", "keras")
     }
-    assert importers == {"node.network", "node.graph"}
+    assert importers == {"node.network", "node.folded", "node.graph"}
 
 
 def test_training_sees_the_node_through_its_few_doors_alone() -> None:

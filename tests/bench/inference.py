@@ -47,13 +47,14 @@ def _main(films: int) -> None:
 
     from node import bundle as bundles
     from node.graph import Graph
-    from node.pixels import model_input, read_picture
+    from node.pixels import in_channels, model_gray, read_picture
     from tests.bench.keras_way import KerasModel, forward_only
 
     bundle = bundles.load(BUNDLE)
     graph, forward, keras = Graph(bundle, "cpu"), forward_only(bundle), KerasModel(bundle)
     film = read_picture(bundle.folder / bundle.golden[-1].file)
-    batch = model_input(film, bundle.manifest.preprocessing)[np.newaxis]
+    gray = model_gray(film, bundle.manifest.preprocessing)
+    inputs, batch = gray[np.newaxis], in_channels(gray)[np.newaxis]
 
     def as_most_do() -> Any:
         probabilities = keras.predict(batch)
@@ -61,8 +62,8 @@ def _main(films: int) -> None:
         return probabilities
 
     ways: dict[str, Callable[[], Any]] = {
-        "node": lambda: graph(batch).probabilities,
-        FORWARD: lambda: forward(tf.constant(batch))[0].numpy(),
+        "node": lambda: graph(inputs).probabilities,
+        FORWARD: lambda: forward(tf.constant(inputs))[0].numpy(),
         KERAS: as_most_do,
     }
     answers = [way() for way in ways.values() for _ in range(3)]  # the first passes of each are slower

@@ -9,10 +9,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from node.bundle import Bundle
-from node.graph import load_models
+from node.graph import compiled, load_models, parts
 
 Array = npt.NDArray[np.float32]
 
@@ -56,24 +55,18 @@ def _grad_cam(model: Any, batch: Array, label: int) -> Array:
 
 
 def forward_only(bundle: Bundle) -> Callable[[Any], Any]:
-    """Return the bundle's probabilities and nothing else, compiled as `node.graph` compiles it.
+    """Return the bundle's probabilities and nothing else, from the same networks, compiled as `node.graph` compiles them.
 
     Returns
     -------
     callable
-        From (films, rows, columns, 3) float32 to a list of one tensor, (films, classes).
+        From (films, rows, columns) float32 to a list of one tensor, (films, classes).
     """
-    models, temperature, spec = (
-        load_models(bundle),
-        bundle.manifest.calibration.temperature,
-        bundle.manifest.preprocessing,
-    )
+    heads, backbones = parts(bundle)
 
-    def probabilities(pictures: Any) -> Any:
-        logits = tf.add_n([model(pictures, training=False) for model in models]) / len(models)
-        return tf.nn.softmax(logits / temperature)
+    def probabilities(films: Any) -> Any:
+        pooled = [tf.reduce_mean(backbone(films), (1, 2)) for backbone in backbones]
+        logits = tf.add_n([head.logits(each) for head, each in zip(heads, pooled, strict=True)]) / len(heads)
+        return (tf.nn.softmax(logits / bundle.manifest.calibration.temperature),)
 
-    signature = [tf.TensorSpec((None, spec.rows, spec.columns, 3), tf.float32)]
-    function = tf.function(probabilities, input_signature=signature)
-    frozen: Callable[[Any], Any] = convert_variables_to_constants_v2(function.get_concrete_function())
-    return frozen
+    return compiled(bundle, probabilities)
