@@ -28,6 +28,7 @@ Parts: TypeAlias = dict[int, bytes]
 CharacterSet: TypeAlias = tuple[str, ...]
 
 CONTENT_SEQUENCE = 0x0040A730
+CHARACTER_SETS_KEPT = 16
 _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _LONG_VRS = {"UC", "UR", "UT"}
 _SHORT, _LONG, _ITEM = Struct("<HH2sH"), Struct("<HH2s2xL"), Struct("<HHL")  # PS3.5 Tables 7.1-2, 7.1-1 and 7.5-1
@@ -58,6 +59,8 @@ class Kept:
         key = () if self.is_ascii else character_set
         parts = self._written.get(key)
         if parts is None:
+            if len(self._written) == CHARACTER_SETS_KEPT:  # senders choose them
+                self._written.clear()
             parts = self._written[key] = _parts(self.elements, key)
         return parts
 
@@ -71,7 +74,7 @@ class Draft:
     kept : tuple of Kept
         What comes again; of an element that is there twice, the later one counts.
     own : tuple of DataElement
-        What does not; it counts before what is kept.
+        What does not; it counts more than what is kept.
     below : tuple of Draft
         Items of Content Sequence (0040,A730).
     """
