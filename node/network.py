@@ -19,14 +19,9 @@ Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391, section 3.1: for a head of on
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-# TensorFlow asks as it is loaded, and by itself has oneDNN's kernels on some processors alone: with them a film takes an eighth
-# less of the CPU time, and the answers of different machines are made by the same kernels.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np

@@ -1,6 +1,7 @@
 """Where the worker's time goes: one study after the other in one process, stage by stage: ``python -m tests.bench.stages``.
 
-Set ``OPENBLAS_NUM_THREADS=1``, as the worker does: else a second thread of OpenBLAS waits by turning round, and is counted.
+Set ``OPENBLAS_NUM_THREADS=1`` and ``TF_ENABLE_ONEDNN_OPTS=1``, as the worker does: else a second thread of OpenBLAS waits by
+turning round, and is counted, and TensorFlow may have other kernels.
 
 With ``--profile`` it tells where within the stages, by cProfile and the thread's CPU time: Python code then looks some four times
 as dear beside native code.
