@@ -1,7 +1,6 @@
 """A data set in the making: what comes again in other results, which is written once, and what is its own.
 
-A report has some 300 elements, of which a dozen say something new. To make an object of each and to write it took two
-thirds of a report's CPU time.
+A report has some 300 elements, of which a dozen say something new; what this saves is in docs/performance.md.
 
 References
 ----------
@@ -154,9 +153,15 @@ def _written_text(tag: int, vr: str, text: str) -> bytes:
     """Return an element whose letters are the same in every character set, as PS3.5 6.2 and 7.1 have it."""
     value = text.encode("ascii")
     value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-    if vr in _LONG_VRS:
-        return _LONG.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
-    return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+    return in_bytes(tag, vr, value)
+
+
+def in_bytes(tag: int, vr: str, value: bytes) -> bytes:
+    """Return an element with a padded value; one too long for the length of its VR becomes UN (PS3.5 6.2.2, Note 3)."""
+    if vr not in _LONG_VRS and len(value) <= _LONGEST_SHORT:
+        return _SHORT.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+    told = vr if vr in _LONG_VRS else "UN"
+    return _LONG.pack(tag >> 16, tag & 0xFFFF, told.encode(), len(value)) + value
 
 
 def _by_the_library(element: Element, character_set: str | Sequence[str]) -> bytes:

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from io import BytesIO
-from struct import Struct
 
 from pydicom import dcmread
 from pydicom.charset import default_encoding
@@ -27,7 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from node import __version__
 from node.errors import ReportError
 from node.file_head import file_head
-from node.report.draft import CharacterSet, Draft, Parts, joined, texts_of, written
+from node.report.draft import CharacterSet, Draft, Parts, in_bytes, joined, texts_of, written
 from node.report.identity import Identity, decoded, raw_value
 
 UTF_8 = ("ISO_IR 192",)
@@ -39,8 +38,6 @@ _WITH_EXTENSIONS = {f"ISO 2022 IR {number}" for number in (6, *_REPERTOIRES)}
 
 _IMPLEMENTATION_VERSION = f"CXRTRIAGE_{__version__}"[:16]
 _CHARACTER_SET = 0x00080005
-_SHORT, _LONG = Struct("<HH2sH"), Struct("<HH2s2xL")  # PS3.5 Tables 7.1-2 and 7.1-1
-_LONGEST_SHORT = 0xFFFF
 
 Way = tuple[CharacterSet, Mapping[str, bytes]]
 
@@ -156,11 +153,8 @@ def _with_identity(parts: Parts, character_set: CharacterSet, values: Mapping[st
         parts[_CHARACTER_SET] = _written_character_set(character_set)
     for keyword, value in values.items():
         tag, vr = _tag_and_vr(keyword)
-        padded = value + (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-        if len(padded) <= _LONGEST_SHORT:
-            parts[tag] = _SHORT.pack(tag >> 16, tag & 0xFFFF, vr, len(padded)) + padded
-        else:  # PS3.5 6.2.2, Note 3
-            parts[tag] = _LONG.pack(tag >> 16, tag & 0xFFFF, b"UN", len(padded)) + padded
+        padded = value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+        parts[tag] = in_bytes(tag, vr, padded)
     return parts
 
 
@@ -170,9 +164,9 @@ def _written_character_set(character_set: CharacterSet) -> bytes:
 
 
 @cache
-def _tag_and_vr(keyword: str) -> tuple[int, bytes]:
-    """Return tag and value representation of an attribute; all of an identity have a length of 16 bits."""
-    return int(tag_for_keyword(keyword) or 0), dictionary_VR(keyword).encode()
+def _tag_and_vr(keyword: str) -> tuple[int, str]:
+    """Return tag and value representation of an attribute."""
+    return int(tag_for_keyword(keyword) or 0), dictionary_VR(keyword)
 
 
 def _head(names: Mapping[str, str], transfer_syntax_uid: str) -> bytes:

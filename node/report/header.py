@@ -185,11 +185,12 @@ def author(context: Context) -> Dataset:
 
 def concept(code: Code) -> list[CodedConcept]:
     """Return a coded concept as the one item of a code sequence."""
-    return [_concept(code)]
+    return [coded(code)]
 
 
 @cache
-def _concept(code: Code) -> CodedConcept:
+def coded(code: Code) -> CodedConcept:
+    """Return a coded concept, made once; it is shared and not to be changed."""
     return CodedConcept.from_code(code)
 
 

@@ -11,7 +11,6 @@ from functools import cache, lru_cache
 
 from highdicom.sr import (
     CodeContentItem,
-    CodedConcept,
     ContainerContentItem,
     DeviceObserverIdentifyingAttributes,
     ImageContentItem,
@@ -27,6 +26,7 @@ from pydicom.sr.coding import Code
 from node import codes
 from node.product import MANUFACTURER, MODEL_NAME
 from node.report.draft import CONTENT_SEQUENCE, Draft, Kept
+from node.report.header import coded
 from node.report.words import Words, in_percent
 
 Item = Draft
@@ -109,37 +109,32 @@ def of_library(item: Dataset, more: Sequence[Item] = ()) -> Item:
 
 
 @cache
-def _concept(concept: Code) -> CodedConcept:
-    return CodedConcept.from_code(concept)
-
-
-@cache
 def _container(name: Code, template: str | None, root: bool) -> Kept:
     relation = None if root else CONTAINS
     made = ContainerContentItem(
-        _concept(name), is_content_continuous=False, template_id=template, relationship_type=relation
+        coded(name), is_content_continuous=False, template_id=template, relationship_type=relation
     )
     return Kept.of(made)
 
 
 @cache
 def _text(name: Code, relation: str) -> Kept:
-    return Kept.of(TextContentItem(_concept(name), _ANY, relationship_type=relation), without="TextValue")
+    return Kept.of(TextContentItem(coded(name), _ANY, relationship_type=relation), without="TextValue")
 
 
 @cache
 def _code(name: Code, value: Code, relation: str) -> Kept:
-    return Kept.of(CodeContentItem(_concept(name), _concept(value), relationship_type=relation))
+    return Kept.of(CodeContentItem(coded(name), coded(value), relationship_type=relation))
 
 
 @lru_cache(maxsize=ITEMS_KEPT)
 def _number(name: Code, value: float, unit: Code, relation: str) -> Kept:
-    return Kept.of(NumContentItem(_concept(name), value, _concept(unit), relationship_type=relation))
+    return Kept.of(NumContentItem(coded(name), value, coded(unit), relationship_type=relation))
 
 
 @cache
 def _image(name: Code | None, relation: str) -> Kept:
-    made = ImageContentItem(_concept(name or codes.SOURCE), _ANY, _ANY, relationship_type=relation)
+    made = ImageContentItem(coded(name or codes.SOURCE), _ANY, _ANY, relationship_type=relation)
     if name is None:
         del made.ConceptNameCodeSequence  # the library cannot do without
     return Kept.of(made, without="ReferencedSOPSequence")

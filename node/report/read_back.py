@@ -1,4 +1,4 @@
-"""A written result, taken apart again: by nothing that wrote it, and in a twentieth of the time that it takes the library.
+"""A written result, taken apart again: by nothing that wrote it.
 
 References
 ----------
