@@ -21,7 +21,7 @@ MOST_REGIONS = 3
 _GRID = 256
 
 
-def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
+def on_film(heat_map: Array, shape: tuple[int, int], band: slice = slice(None)) -> Array:
     """Enlarge a heat map to the film's own grid.
 
     The model saw the whole film, resized without crop or letterbox, so the map covers the whole film as well.
@@ -31,10 +31,12 @@ def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
     heat_map : ndarray, (rows, columns) float32 in [0, 1]
     shape : (int, int)
         Rows and columns of the film.
+    band : slice
+        The rows of the film that are wanted; all unless said otherwise.
 
     Returns
     -------
-    ndarray, `shape` float32 in [0, 1]
+    ndarray, `shape` float32 in [0, 1], or so many of its rows
         Cubic, clipped where it overshoots.
 
     Notes
@@ -46,7 +48,7 @@ def on_film(heat_map: Array, shape: tuple[int, int]) -> Array:
     rows, columns = shape
     cells: Array = np.asarray(heat_map, np.float32)
     down, across = _cubic(cells.shape[0], rows), _cubic(cells.shape[1], columns)
-    enlarged: Array = np.matmul(down @ cells, across.T, dtype=np.float32)
+    enlarged: Array = np.matmul(down[band] @ cells, across.T, dtype=np.float32)
     return np.clip(enlarged, 0.0, 1.0, out=enlarged)
 
 

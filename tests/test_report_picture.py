@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from node.explain import on_film
 from node.prints import shown
 from node.report import canvas as canvas_module
 from node.report import picture
@@ -259,6 +261,35 @@ def test_a_rectangle_without_an_inside_leaves_the_sheet_as_it_is() -> None:
     assert (paper.pixels == (1, 2, 3)).all()
     paper.fill(10, 5, 10, 5, (255, 255, 255))
     assert np.argwhere(paper.pixels[..., 0] == 255).tolist() == [[5, 10]]
+
+
+@pytest.mark.parametrize("at", [(0, 0), (-7, -3), (-7, 12), (150, -3), (150, 12), (60, 4), (300, 4), (-90, 4)])
+def test_ink_lies_on_a_film_as_pillow_lays_it(at: tuple[int, int]) -> None:
+    typeface = typeface_for("")
+    assert typeface is not None
+    paper = Canvas(200, 30, (0, 0, 0), typeface)
+    paper.pixels[:] = np.random.default_rng(0).integers(0, 256, paper.pixels.shape, np.uint8)
+    ink = canvas_module._ink(typeface.font(24), "heat map", "la", canvas_module.OUTLINE)
+    pillows = Image.fromarray(paper.pixels)
+    corner = at[0] + ink.left, at[1] + ink.top
+    pillows.paste((236, 238, 240), corner, Image.fromarray(ink.mask))
+    paper._print(*at, (236, 238, 240), ink)
+    assert np.array_equal(paper.pixels, np.asarray(pillows))
+
+
+@pytest.mark.parametrize("shape", [(300, 260), (1, 1), (picture.BAND_ROWS, 90), (picture.BAND_ROWS + 1, 90)])
+def test_a_map_laid_onto_a_sheet_is_the_map_laid_over_the_film_alone(shape: tuple[int, int]) -> None:
+    film, cells = shown(chest(300, 260))[: shape[0], : shape[1]].copy(), heat_map(1.0)
+    rgb, strongest = overlay(film, cells)
+    whole = np.zeros((*film.shape, 3), np.uint8)
+    picture._color(film, cv2.convertScaleAbs(on_film(cells, film.shape), alpha=255.0), ALPHA, whole)
+    assert np.array_equal(rgb, whole), "by bands or at once"
+    larger = np.zeros((film.shape[0] + 20, film.shape[1] + 30, 3), np.uint8)
+    part = larger[10 : 10 + shape[0], 20 : 20 + shape[1]]
+    assert overlay(film, cells, onto=part)[1] == strongest
+    assert np.array_equal(part, rgb)
+    part[:] = 0
+    assert not larger.any(), "nothing is written beside it"
 
 
 def test_shipped_fonts_come_with_their_licence() -> None:

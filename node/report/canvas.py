@@ -7,7 +7,7 @@ installed font is looked for.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
+Gray = npt.NDArray[np.uint8]
 RGB = npt.NDArray[np.uint8]
 
 BLACK: Color = (0, 0, 0)
@@ -64,24 +65,31 @@ class Typeface:
 
 def typefaces() -> list[Typeface]:
     """Return the typefaces to choose from: the shipped one first, then those of this machine with Japanese letters."""
+    return [_shipped(), *_installed()]
+
+
+@cache
+def _shipped() -> Typeface:
     folder = Path(str(files(__package__))) / "fonts"
-    shipped = Typeface(folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
-    return [shipped, *(Typeface(path, path) for path in EAST_ASIAN_FONTS if path.is_file())]
+    return Typeface(folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
+
+
+def _installed() -> Iterator[Typeface]:
+    return (Typeface(path, path) for path in EAST_ASIAN_FONTS if path.is_file())
 
 
 def typeface_for(letters: str) -> Typeface | None:
     """Return a typeface that has these letters, None when no font on this machine has them."""
-    shipped, *east_asian = typefaces()
     if max(letters, default="") < "\u2e80":  # below begin no East Asian scripts
-        return shipped
-    return next(iter(east_asian), None)
+        return _shipped()
+    return next(_installed(), None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Ink:
     """A text as it is printed: how much ink comes on each pixel, and where the first of them lies from where it is written."""
 
-    mask: Image.Image
+    mask: Gray
     left: int
     top: int
 
@@ -119,11 +127,10 @@ class Canvas:
         """In pixels."""
         return int(self.pixels.shape[0])
 
-    def lay(self, picture: RGB, left: int, top: int) -> None:
-        """Lay a picture on the sheet, in gray or in color."""
-        rows, columns = picture.shape[:2]
-        place = self.pixels[top : top + rows, left : left + columns]
-        place[:] = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+    def part(self, left: int, top: int, shape: tuple[int, ...]) -> RGB:
+        """Return the part of the sheet, (rows, columns, 3), that has `shape` and this corner: what is written into it is on the sheet."""
+        part: RGB = self.pixels[top : top + shape[0], left : left + shape[1]]
+        return part
 
     def fill(self, left: int, top: int, right: int, bottom: int, color: Color) -> None:
         """Fill a rectangle, its last column and row included; nothing where it has none."""
@@ -153,11 +160,11 @@ class Canvas:
 
     def _print(self, x: float, y: float, color: Color, ink: _Ink) -> Box:
         left, top = round(x) + ink.left, round(y) + ink.top
-        box = left, top, left + ink.mask.width, top + ink.mask.height
+        box = left, top, left + ink.mask.shape[1], top + ink.mask.shape[0]
         rows, columns = slice(max(top, 0), max(box[3], 0)), slice(max(left, 0), max(box[2], 0))
         place, at = self.pixels[rows, columns], (left - columns.start, top - rows.start)
         ground = place[:1, :1].tobytes()
-        is_whole = place.size and at == (0, 0) and place.shape[:2] == ink.mask.size[::-1]
+        is_whole = place.size and at == (0, 0) and place.shape[:2] == ink.mask.shape
         is_flat = is_whole and self._is_flat(rows, columns, ground)
         place[:] = _on_flat_ground(ink, color, ground) if is_flat else _printed(place, at, color, ink)
         return box
@@ -231,16 +238,18 @@ def _words(text: str) -> list[str]:
 
 
 def _printed(place: RGB, at: tuple[int, int], color: Color, ink: _Ink) -> RGB:
-    """Return a part of a sheet with ink on it."""
-    part = Image.fromarray(place)
-    part.paste(color, at, ink.mask)
-    return np.asarray(part)
+    """Return a part of a sheet with ink on it, whose corner comes to lie `at` (left, top), at or before that of the part."""
+    rows, columns = place.shape[:2]
+    mask = ink.mask[-at[1] : rows - at[1], -at[0] : columns - at[0], np.newaxis].astype(np.uint16)
+    mixed = place * (255 - mask) + np.array(color, np.uint16) * mask + 128  # at most 65,153
+    printed: RGB = ((mixed >> 8) + mixed >> 8).astype(np.uint8)  # divided by 255, rounded
+    return printed
 
 
 @lru_cache(maxsize=TEXTS_KEPT)
 def _on_flat_ground(ink: _Ink, color: Color, ground: bytes) -> RGB:
     """Return what ink leaves on a ground of one color, which most of the text of a picture stands on."""
-    flat = np.empty((ink.mask.height, ink.mask.width, 3), np.uint8)
+    flat = np.empty((*ink.mask.shape, 3), np.uint8)
     flat[:] = np.frombuffer(ground, np.uint8)
     return _printed(flat, (0, 0), color, ink)
 
@@ -261,4 +270,4 @@ def _ink(font: Any, text: str, anchor: str, outline: int = 0) -> _Ink:
     left, top = floor(left), floor(top)
     mask = Image.new("L", (ceil(right) - left, ceil(bottom) - top))
     ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font, anchor=anchor, stroke_width=outline)
-    return _Ink(mask, left, top)
+    return _Ink(np.asarray(mask), left, top)

@@ -36,6 +36,8 @@ GAP = 6
 # The strip grows with a wide picture: viewers fit the whole width, and the answer must stay as large in it.
 DESIGN_WIDTH = 2054
 LARGEST_UNIT = 1.5
+# So many rows of a film go through the coloring at a time: 0.6 MB with all that is made of them on the way.
+BAND_ROWS = 64
 
 # Below FLOOR a share of the logit is noise; see "absolute scale" in the model card.
 FLOOR, EXPONENT = 0.25, 0.8
@@ -108,7 +110,7 @@ def draw(context: Context, film: Film, gray: Gray) -> RGB:
     return _sheet(context, film, gray).canvas.pixels
 
 
-def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB, float]:
+def overlay(gray: Gray, heat_map: FloatArray, alpha: float = ALPHA, onto: RGB | None = None) -> tuple[RGB, float]:
     """Lay a heat map over a film.
 
     Parameters
@@ -118,6 +120,8 @@ def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB,
         Coarse, on the absolute scale; it covers the whole film.
     alpha : float
         Opacity where the map is 1.
+    onto : ndarray, (rows, columns, 3) uint8, optional
+        Where the outcome is written, a part of a sheet for one; else a new array.
 
     Returns
     -------
@@ -129,17 +133,27 @@ def overlay(gray: RGB, heat_map: FloatArray, alpha: float = ALPHA) -> tuple[RGB,
     -----
     Inferno grows evenly in lightness; turbo and jet show borders at middle values that are not in the map.
     """
-    shares = on_film(heat_map, (gray.shape[0], gray.shape[1]))
+    rgb: RGB = np.empty((*gray.shape, 3), np.uint8) if onto is None else onto
+    strongest = 0.0
+    # A band at a time stays in the processor's cache on its way through seven operations.
+    for top in range(0, gray.shape[0], BAND_ROWS):
+        band = slice(top, top + BAND_ROWS)
+        shares = on_film(heat_map, (gray.shape[0], gray.shape[1]), band)
+        strongest = max(strongest, float(shares.max()))
+        _color(gray[band], cv2.convertScaleAbs(shares, alpha=255.0), alpha, rgb[band])
+    return rgb, float(_opacity(strongest, alpha))
+
+
+def _color(gray: Gray, level: Gray, alpha: float, onto: RGB) -> None:
+    """Write a part of a film in the colors of the map, which has shares of 0 to 255 there."""
     kept, tint, faintest = _mixture(alpha)
-    level = cv2.convertScaleAbs(shares, alpha=255.0)
-    rgb: RGB = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+    cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB, dst=onto)
     # Most of a film is left as it is.
     left, top, columns, rows = cv2.boundingRect(cv2.inRange(level, faintest, 255))
     if rows:
         place = slice(top, top + rows), slice(left, left + columns)
         film = cv2.multiply(gray[place], cv2.LUT(level[place], kept), scale=1 / 255)
-        rgb[place] = cv2.add(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), cv2.applyColorMap(level[place], tint))
-    return rgb, float(_opacity(shares.max(), alpha))
+        cv2.add(cv2.cvtColor(film, cv2.COLOR_GRAY2RGB), cv2.applyColorMap(level[place], tint), dst=onto[place])
 
 
 def _opacity(share: npt.ArrayLike, alpha: float) -> FloatArray:
@@ -165,18 +179,15 @@ def _mixture(alpha: float) -> tuple[RGB, RGB, int]:
 
 def _sheet(context: Context, film: Film, gray: Gray) -> _Sheet:
     assert film.prediction is not None
-    alpha = context.options.map_opacity
-    colored, strongest = overlay(gray, film.prediction.heat_map, alpha)
-    # Of a picture that the model was not made for, its map holds no more than its percentages.
-    stands_out = film.prediction.reliable and strongest >= alpha * VISIBLE
     area = max(gray.shape[0], FILM_AREA_LOWEST)
     width = max(2 * gray.shape[1] + GAP, STRIP_NARROWEST)
     unit = min(max(width / DESIGN_WIDTH, 1), LARGEST_UNIT)
     shown_words, typeface = _writing(context.words)
     canvas = Canvas(width, area + round(STRIP_HEIGHT * unit), BACKGROUND, typeface)
+    stands_out = _films(canvas, area, gray, film.prediction, context.options.map_opacity)
     worded = replace(context, words=shown_words)
     sheet = _Sheet(canvas, worded, film, film.prediction, area, unit, stands_out)
-    _films(sheet, gray, colored if stands_out else gray)
+    _names(sheet, gray)
     _banner(sheet, right=int(width * 0.36))
     _bars(sheet, left=int(width * 0.36) + sheet.px(26), right=int(width * 0.67) - sheet.px(4))
     _notes(sheet, left=int(width * 0.67) + sheet.px(30), right=width - sheet.px(24))
@@ -195,14 +206,31 @@ def _writing(wanted: Words) -> tuple[Words, Typeface]:
     return words("en"), latin
 
 
-def _films(sheet: _Sheet, plain: Gray, colored: RGB) -> None:
-    rows, columns = plain.shape
-    left = (sheet.width - 2 * columns - GAP) // 2
-    for index, (film, label) in enumerate(((plain, "original"), (colored, "heat_map"))):
-        x, y = left + index * (columns + GAP), (sheet.strip - rows) // 2
-        sheet.canvas.lay(film, x, y)
-        name = sheet.words.picture[label]
-        sheet.canvas.write_outlined(x + columns / 2, y + rows - sheet.px(14), name, sheet.px(24), FOREGROUND)
+def _films(canvas: Canvas, area: int, gray: Gray, prediction: Prediction, alpha: float) -> bool:
+    """Lay the film on the sheet, and beside it once more with its map; tell whether anything of the map is seen."""
+    plain, colored = (canvas.part(left, top, gray.shape) for left, top in _corners(canvas.width, area, gray))
+    cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB, dst=plain)
+    _, strongest = overlay(gray, prediction.heat_map, alpha, colored)
+    # Of a picture that the model was not made for, its map holds no more than its percentages.
+    stands_out = prediction.reliable and strongest >= alpha * VISIBLE
+    if not stands_out:
+        colored[:] = plain
+    return stands_out
+
+
+def _corners(width: int, area: int, gray: Gray) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return left and top of the two films."""
+    rows, columns = gray.shape
+    left, top = (width - 2 * columns - GAP) // 2, (area - rows) // 2
+    return (left, top), (left + columns + GAP, top)
+
+
+def _names(sheet: _Sheet, gray: Gray) -> None:
+    rows, columns = gray.shape
+    corners = _corners(sheet.width, sheet.strip, gray)
+    for (left, top), label in zip(corners, ("original", "heat_map"), strict=True):
+        x, y = left + columns / 2, top + rows - sheet.px(14)
+        sheet.canvas.write_outlined(x, y, sheet.words.picture[label], sheet.px(24), FOREGROUND)
 
 
 def _banner(sheet: _Sheet, right: int) -> None:
@@ -276,7 +304,8 @@ def _cut_off(sheet: _Sheet, left: int, right: int, bar: int, cut_off: float) -> 
 def _notes(sheet: _Sheet, left: int, right: int) -> None:
     """Write the legend of the map, what it is and is not, and where the numbers come from."""
     canvas, phrases, px, at = sheet.canvas, sheet.words.picture, sheet.px, sheet.at
-    canvas.lay(_legend(right - left, px(20), sheet.context.options.map_opacity), left, at(24))
+    legend = _legend(right - left, px(20), sheet.context.options.map_opacity)
+    canvas.part(left, at(24), legend.shape)[:] = legend
     for x, name, anchor in ((left, "low", "la"), ((left + right) / 2, "attention", "ma"), (right, "high", "ra")):
         canvas.write(x, at(49), phrases[name], px(22), MUTED, anchor=anchor)
     canvas.flow((left, at(96), right, sheet.bottom), _paragraphs(sheet), px(25))
