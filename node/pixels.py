@@ -6,6 +6,8 @@ A *plane* is one film at its own resolution: ndarray, (rows, columns) float32 in
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,7 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.area import area_mean
 from node.attributes import DAMAGE, number, text, value_of, whole
@@ -28,6 +33,12 @@ Plane = npt.NDArray[np.float32]
 
 # An instance larger than this is not taken at the door either (node.door); the plane is at most twice as large.
 MAXIMUM_BYTES = 512 * 1024 * 1024
+# Values longer than this are looked up when they are asked for, where they lie in a mapped file.
+_DEFERRED_BYTES = 1 << 16
+# madvise(2), from Linux 5.14: bring all pages in now, and say so where one cannot be had. Not yet a name in `mmap`.
+_MADV_POPULATE_READ = 22
+_UNDEFINED = 0xFFFFFFFF
+_UNCOMPRESSED = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 
 def _linear(plane: Plane, rows: int, columns: int) -> Plane:
@@ -157,11 +168,55 @@ def read_dicom(source: str | Path | Dataset) -> Plane:
 
 
 def _parsed(path: Path) -> Dataset:
-    content = BytesIO(path.read_bytes())
+    mapped = _mapped(path) if _is_uncompressed(path) else None
+    content = BytesIO(path.read_bytes()) if mapped is None else mapped
     try:
-        return dcmread(content, force=True)
+        dataset = dcmread(content, defer_size=None if mapped is None else _DEFERRED_BYTES, force=True)
+        if mapped is not None:
+            _leave_pixels_in_place(dataset, mapped)
     except DAMAGE as error:
         raise NotAssessable(Reason.BROKEN_PIXELS, f"header: {type(error).__name__}") from error
+    return dataset
+
+
+def _is_uncompressed(path: Path) -> bool:
+    """Tell whether a file holds its pixel data as they are; not so where a pipe gives its bytes once, or there is doubt."""
+    try:
+        return path.is_file() and read_file_meta_info(path).TransferSyntaxUID in _UNCOMPRESSED
+    except DAMAGE:
+        return False
+
+
+class _Mapped(mmap.mmap):
+    """A file as it lies in the system's cache. As in a file and unlike in its base, a place beyond the end can be sought."""
+
+    def seek(self, position: int, whence: Any = os.SEEK_SET) -> None:
+        super().seek(min(position, len(self)) if whence == os.SEEK_SET else position, whence)
+
+
+def _mapped(path: Path) -> _Mapped | None:
+    """Map a file, or return None where it has to be read: it is empty, or a fault of disk or memory wants to be named.
+
+    To read a film of 10 MB is to copy it, and to parse what was read to copy it again. A file that shrinks while it is
+    mapped ends the process. Those of the spool never change, and a child of `node.developer` may end by any film.
+    """
+    try:
+        with path.open("rb") as file:
+            mapped = _Mapped(file.fileno(), 0, prot=mmap.PROT_READ)
+        mapped.madvise(_MADV_POPULATE_READ)
+    except (OSError, ValueError):
+        return None
+    return mapped
+
+
+def _leave_pixels_in_place(dataset: Dataset, mapped: _Mapped) -> None:
+    """Have a view of the file for the value of Pixel Data, where pydicom would have copied it and done no more."""
+    element = dataset.get_item("PixelData", keep_deferred=True)
+    if not isinstance(element, RawDataElement) or element.value is not None or element.length == _UNDEFINED:
+        return
+    if element.VR in (None, "OB", "OW"):
+        value = memoryview(mapped)[element.value_tell : element.value_tell + element.length]
+        dataset["PixelData"] = element._replace(value=value)
 
 
 def check_monochrome_single_frame(header: Dataset) -> None:
@@ -186,7 +241,7 @@ def _check_pixel_data(dataset: Dataset) -> None:
     data = value_of(dataset, "PixelData")
     if not data:
         raise NotAssessable(Reason.NO_PIXELS)
-    if not isinstance(data, bytes | bytearray):
+    if not isinstance(data, bytes | bytearray | memoryview):
         raise NotAssessable(Reason.BROKEN_PIXELS, "pixel data are not bytes")
 
 

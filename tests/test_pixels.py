@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,8 +16,14 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import apply_windowing
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from node.attributes import DAMAGE
 from node.errors import NotAssessable, Reason
 from node.pixels import InputSpec, model_input, read_dicom, read_picture
 
@@ -156,6 +164,93 @@ def test_a_missing_file_is_the_machines_trouble_not_the_films(tmp_path):
     for read in (read_dicom, read_picture):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "nowhere")
+
+
+# A file that is mapped
+
+
+def large(**attributes):
+    """A film whose pixel data are left where they lie."""
+    return film((np.arange(300 * 320).reshape(300, 320) % 4096).astype(np.uint16), BitsStored=12, **attributes)
+
+
+def part_10(dataset, syntax=ExplicitVRLittleEndian):
+    buffer = io.BytesIO()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    explicit, big = syntax != ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=not explicit, little_endian=not big, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def outcome(source):
+    try:
+        return read_dicom(source).tobytes()
+    except NotAssessable as refusal:
+        return refusal.reason, refusal.detail
+
+
+PIXELS, EXPLICIT = b"\xe0\x7f\x10\x00", b"\xe0\x7f\x10\x00OW\0\0"
+ODDITIES = {
+    "none": lambda content, at: content,
+    "VR UN": lambda content, at: content.replace(EXPLICIT, EXPLICIT.replace(b"OW", b"UN")),
+    "VR US": lambda content, at: content.replace(EXPLICIT, EXPLICIT.replace(b"OW", b"US")),
+    "no VR": lambda content, at: content.replace(EXPLICIT, PIXELS),
+    "undefined length": lambda content, at: content.replace(LENGTH, b"\xff" * 4) + ITEMS_END,
+    "trailing padding": lambda content, at: content + b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0none",
+    "no preamble": lambda content, at: content[132:],
+    "pixels first": lambda content, at: b"".join([content[:294], content[at:], content[294:at]]),
+    "another syntax": lambda content, at: content.replace(b".1.2.1\0", b".1.2.5\0"),
+}
+LENGTH = (300 * 320 * 2).to_bytes(4, "little")
+ITEMS_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the damage
+@pytest.mark.parametrize("oddity", ODDITIES)
+@pytest.mark.parametrize(
+    "syntax",
+    [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+    ids=lambda syntax: syntax.name,
+)
+def test_a_file_gives_what_its_bytes_in_memory_give_whole_or_cut_short(oddity, syntax, tmp_path):
+    content = part_10(large(WindowCenter=2000, WindowWidth=3000), syntax)
+    content = ODDITIES[oddity](content, content.rfind(PIXELS))
+    at = content.rfind(PIXELS)
+    for end in (None, -1, -2, -900, at + 20, at + 12, at + 8, 9):
+        (tmp_path / "film.dcm").write_bytes(content[:end])
+        try:
+            expected = outcome(pydicom.dcmread(io.BytesIO(content[:end]), force=True))
+        except DAMAGE as error:
+            expected = Reason.BROKEN_PIXELS, f"header: {type(error).__name__}"
+        assert outcome(tmp_path / "film.dcm") == expected, end
+
+
+@pytest.mark.filterwarnings("ignore:The value for the data element")  # as UN, for it is too long for US
+def test_a_value_that_is_looked_up_late_counts_all_the_same(tmp_path):
+    table = np.linspace(65535, 0, 65536).astype(int)
+    dataset = large(VOILUTSequence=Sequence([lut(table, count=0)]))
+    (tmp_path / "film.dcm").write_bytes(part_10(dataset))
+    np.testing.assert_array_equal(read_dicom(tmp_path / "film.dcm"), read_dicom(dataset))
+
+
+def test_a_plane_outlives_its_file_and_leaves_no_map_behind(tmp_path):
+    path = tmp_path / "film.dcm"
+    path.write_bytes(part_10(large()))
+    plane = read_dicom(path)
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    path.write_bytes(b"")
+    np.testing.assert_array_equal(plane, read_dicom(large()))
+
+
+def test_a_pipe_is_read_and_where_no_map_is_had_the_file(tmp_path, monkeypatch):
+    content, expected = part_10(large()), read_dicom(large())
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit((tmp_path / "pipe").write_bytes, content)
+        np.testing.assert_array_equal(read_dicom(tmp_path / "pipe"), expected)
+    monkeypatch.setattr("node.pixels._mapped", lambda path: None)
+    (tmp_path / "film.dcm").write_bytes(content)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "film.dcm"), expected)
 
 
 # The model's input
