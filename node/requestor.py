@@ -9,6 +9,7 @@
   the way of each message and its answer: ``wake_when_due``.
 - A record of TLS may hold nothing for us, or more than one PDU; pynetdicom's own then waits without end, or does not look.
 - An answer to an N-EVENT-REPORT may slip between the PDUs of a message being sent: ``send_whole_messages``.
+- A C-STORE costs more Python than all the rest of storing a result: ``node.store_by_hand``.
 
 Everything here leans on names that pynetdicom keeps to itself; the contract tests fail when they change.
 
@@ -30,6 +31,7 @@ from pynetdicom import AE, Association
 from pynetdicom.transport import AssociationSocket
 
 from node.bell import Bell
+from node.store_by_hand import store_by_hand
 from node.tls.contexts import close_notify
 
 # A PDU under way moves at least one byte to the peer, or arrives whole, in this time: as long as a DIMSE answer may take.
@@ -42,6 +44,9 @@ LONGEST_PDU_BYTES = 131_072
 # What is sent may still wait in the kernel, and an answer is due 30 s after it was sent: this much, which Linux doubles,
 # leaves in time even at 140 kbit/s, and still fills 80 Mbit/s at a round trip of 50 ms.
 SEND_BUFFER_BYTES = 262_144
+
+# TLS returns once all that it was given is sent, and only then is it known that the peer still reads.
+SENT_AT_ONCE_BYTES = 65_536
 
 # How often an association that waits looks for what nothing tells it of: timers, and a release or an abort by the peer.
 TIMERS_EVERY_S, LOOK_EVERY_S = 0.25, 0.02
@@ -182,7 +187,7 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         return received
 
     def send(self, bytestream: bytes) -> None:
-        """Send a PDU, or tell the state machine that the connection is lost (Evt17).
+        """Send one PDU or several, or tell the state machine that the connection is lost (Evt17).
 
         Parameters
         ----------
@@ -192,7 +197,7 @@ class TransportConnection(AssociationSocket):  # type: ignore[misc]  # pynetdico
         try:
             self._wait_at_most(PDU_TIMEOUT_S)
             while rest:
-                rest = rest[self.socket.send(rest) :]
+                rest = rest[self.socket.send(rest[:SENT_AT_ONCE_BYTES]) :]
                 self.last_sent_s = time.monotonic()
         except (OSError, AttributeError) as failure:  # AttributeError: the socket is None once it is closed
             self.stalled = isinstance(failure, TimeoutError)
@@ -229,6 +234,7 @@ class RequestorAE(AE):  # type: ignore[misc]  # pynetdicom has no types
 
     def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> TransportConnection:
         keep_apart(assoc)
+        store_by_hand(assoc)
         send_whole_messages(assoc)
         connection = TransportConnection(assoc, address=address)
         wake_when_due(assoc, connection)

@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AddressInformation
 
-from node import association, cli
+from node import association, cli, requestor
 from node.association import Peer, RequestedAssociation
 from node.config import Destination
 from node.deliver import StorageSCU
@@ -204,17 +204,22 @@ def test_the_verb_send_goes_by_tls_to_a_node_that_listens_so(tmp_path, pki, caps
 # Records and PDUs
 
 
+def connected_to(port, pki):
+    connection = TransportConnection(Association(AE(), "requestor"), address=AddressInformation(HOST, 0))
+    credentials = of_destination(destination(port, pki.destination()))
+    connection.tls_args = credentials.context(), credentials.server_name
+    connection.assoc.connection_timeout = 20
+    connection._open((HOST, port))
+    return connection
+
+
 @pytest.fixture
 def connected(pki):
     """Run a TLS server that sends what it is told to, each in one record; gives a connection to it, and how to send."""
     accepted = []
     server = pki.server(pki.issue("pacs"), asks=False)
     with raw_server(lambda plain: accepted.append(server.wrap_socket(plain, server_side=True))) as port:
-        connection = TransportConnection(Association(AE(), "requestor"), address=AddressInformation(HOST, 0))
-        credentials = of_destination(destination(port, pki.destination()))
-        connection.tls_args = credentials.context(), credentials.server_name
-        connection.assoc.connection_timeout = 20
-        connection._open((HOST, port))
+        connection = connected_to(port, pki)
         wait_until(lambda: accepted)
         yield connection, accepted[0]
         connection.close()
@@ -247,6 +252,28 @@ def test_the_end_of_the_connection_can_be_read(connected):
     server.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: connection.ready)
     assert connection.recv(6) == b""
+
+
+def test_a_peer_that_reads_a_long_message_slowly_has_not_stopped_reading(pki, monkeypatch):
+    monkeypatch.setattr(requestor, "PDU_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(requestor, "SEND_BUFFER_BYTES", 8192)
+    read, server = [], pki.server(pki.issue("pacs"), asks=False)
+
+    def read_slowly(plain):
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection = server.wrap_socket(plain, server_side=True)
+        while part := connection.recv(16_384):
+            read.append(len(part))
+            time.sleep(0.05)
+
+    with raw_server(read_slowly) as port:
+        connection = connected_to(port, pki)
+        began = time.monotonic()
+        connection.send(bytes(700_000))
+        assert time.monotonic() - began > 1.0
+        assert not connection.stalled
+        wait_until(lambda: sum(read) == 700_000)
+        connection.close()
 
 
 def test_an_association_by_tls_is_cut_from_any_thread(pki):

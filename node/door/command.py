@@ -13,29 +13,40 @@ DICOM PS3.7 6.3.1 (command sets are in Implicit VR Little Endian), 9.3 and 10.3 
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from node import message_bytes
 from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
+from node.message_bytes import (
+    AFFECTED_CLASS,
+    AFFECTED_INSTANCE,
+    C_STORE_RQ,
+    C_STORE_RSP,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    MESSAGE_ID,
+    MESSAGE_ID_RESPONDED_TO,
+    NO_DATA_SET,
+    STATUS,
+    short,
+    text,
+)
 
-C_STORE_RQ, C_ECHO_RQ, N_EVENT_REPORT_RQ, N_ACTION_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0100, 0x0130, 0x0FFF
-C_STORE_RSP = 0x8001
-_GROUP_LENGTH, _STATUS, _ERROR_COMMENT = 0x0000, 0x0900, 0x0902
-_AFFECTED_CLASS, _REQUESTED_CLASS, _COMMAND_FIELD = 0x0002, 0x0003, 0x0100
-_MESSAGE_ID, _MESSAGE_ID_RESPONDED_TO, _PRIORITY, _DATA_SET_TYPE = 0x0110, 0x0120, 0x0700, 0x0800
-_AFFECTED_INSTANCE, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x1000, 0x1001, 0x1002, 0x1008
-_UIDS = {_AFFECTED_CLASS, _REQUESTED_CLASS, _AFFECTED_INSTANCE, _REQUESTED_INSTANCE}
+C_ECHO_RQ, N_EVENT_REPORT_RQ, N_ACTION_RQ, C_CANCEL_RQ = 0x0030, 0x0100, 0x0130, 0x0FFF
+_ERROR_COMMENT = 0x0902
+_REQUESTED_CLASS, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x0003, 0x1001, 0x1002, 0x1008
+_UIDS = {AFFECTED_CLASS, _REQUESTED_CLASS, AFFECTED_INSTANCE, _REQUESTED_INSTANCE}
 
 # What each request that upstream decodes cannot do without.
 _NEEDED = {
-    C_ECHO_RQ: {_AFFECTED_CLASS, _MESSAGE_ID},
-    N_EVENT_REPORT_RQ: {_AFFECTED_CLASS, _AFFECTED_INSTANCE, _MESSAGE_ID, _EVENT_TYPE},
-    N_ACTION_RQ: {_REQUESTED_CLASS, _REQUESTED_INSTANCE, _MESSAGE_ID, _ACTION_TYPE},
-    C_CANCEL_RQ: {_MESSAGE_ID_RESPONDED_TO},
+    C_ECHO_RQ: {AFFECTED_CLASS, MESSAGE_ID},
+    N_EVENT_REPORT_RQ: {AFFECTED_CLASS, AFFECTED_INSTANCE, MESSAGE_ID, _EVENT_TYPE},
+    N_ACTION_RQ: {_REQUESTED_CLASS, _REQUESTED_INSTANCE, MESSAGE_ID, _ACTION_TYPE},
+    C_CANCEL_RQ: {MESSAGE_ID_RESPONDED_TO},
 }
 # Of which SOP class a request is; for a C-STORE, whose classes are many, a status is answered (PS3.7 9.1.1.1.9).
 _SOP_CLASSES = {
@@ -43,8 +54,7 @@ _SOP_CLASSES = {
     N_EVENT_REPORT_RQ: StorageCommitmentPushModel,
     N_ACTION_RQ: StorageCommitmentPushModel,
 }
-_ALWAYS = {_COMMAND_FIELD, _DATA_SET_TYPE}
-_NO_DATA_SET = 0x0101
+_ALWAYS = {COMMAND_FIELD, DATA_SET_TYPE}
 _LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
 
 
@@ -87,7 +97,7 @@ def decode(command_set: bytes | bytearray, context_id: int) -> StoreRequest | DI
         When it is malformed, lacks what its request needs, or is no request of these.
     """
     elements = _elements(memoryview(bytes(command_set)))
-    command_field = _number(elements, _COMMAND_FIELD)
+    command_field = _number(elements, COMMAND_FIELD)
     if command_field == C_STORE_RQ:
         return _store_request(elements)
     needed = _NEEDED.get(command_field)
@@ -103,16 +113,16 @@ def decode(command_set: bytes | bytearray, context_id: int) -> StoreRequest | DI
 
 def _store_request(elements: dict[int, memoryview]) -> StoreRequest:
     return StoreRequest(
-        _number(elements, _MESSAGE_ID),
-        _uid(elements, _AFFECTED_CLASS).decode("ascii"),
-        _uid(elements, _AFFECTED_INSTANCE).decode("ascii"),
-        _number(elements, _DATA_SET_TYPE) != _NO_DATA_SET,
+        _number(elements, MESSAGE_ID),
+        _uid(elements, AFFECTED_CLASS).decode("ascii"),
+        _uid(elements, AFFECTED_INSTANCE).decode("ascii"),
+        _number(elements, DATA_SET_TYPE) != NO_DATA_SET,
     )
 
 
 def has_data_set(message: DIMSEMessage) -> bool:
     """Tell whether a data set follows the command (PS3.7 E.1, Command Data Set Type)."""
-    return bool(message.command_set.CommandDataSetType != _NO_DATA_SET)
+    return bool(message.command_set.CommandDataSetType != NO_DATA_SET)
 
 
 def check_context(message: DIMSEMessage, abstract_syntax: str) -> None:
@@ -143,23 +153,15 @@ def store_response(request: StoreRequest, status: int, comment: str = "") -> byt
     ----------
     PS3.7 Table 9.3-2.
     """
-    elements = [
-        (_AFFECTED_CLASS, _padded(request.sop_class_uid, b"\0")),
-        (_COMMAND_FIELD, struct.pack("<H", C_STORE_RSP)),
-        (_MESSAGE_ID_RESPONDED_TO, struct.pack("<H", request.message_id)),
-        (_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
-        (_STATUS, struct.pack("<H", status)),
-        (_AFFECTED_INSTANCE, _padded(request.sop_instance_uid, b"\0")),
-    ]
-    if comment:
-        elements.insert(-1, (_ERROR_COMMENT, _padded(comment, b" ")))
-    encoded = b"".join(_element(*element) for element in elements)
-    return _element(_GROUP_LENGTH, struct.pack("<L", len(encoded))) + encoded
-
-
-def _padded(text: str, pad: bytes) -> bytes:
-    value = text.encode("ascii", "replace")
-    return value + pad * (len(value) % 2)
+    return message_bytes.command_set(
+        text(AFFECTED_CLASS, request.sop_class_uid),
+        short(COMMAND_FIELD, C_STORE_RSP),
+        short(MESSAGE_ID_RESPONDED_TO, request.message_id),
+        short(DATA_SET_TYPE, NO_DATA_SET),
+        short(STATUS, status),
+        text(_ERROR_COMMENT, comment, pad=b" ") if comment else b"",
+        text(AFFECTED_INSTANCE, request.sop_instance_uid),
+    )
 
 
 def _malformed() -> Violation:
@@ -168,17 +170,10 @@ def _malformed() -> Violation:
 
 def _elements(data: memoryview) -> dict[int, memoryview]:
     """Return the values by element number; of an element that is there twice, the first."""
-    found: dict[int, memoryview] = {}
-    at = 0
-    while at < len(data):
-        if len(data) - at < 8:
-            raise _malformed()
-        group, element, length = struct.unpack_from("<HHL", data, at)
-        at += 8 + length
-        if group != 0 or at > len(data):
-            raise _malformed()
-        found.setdefault(element, data[at - length : at])
-    return found
+    try:
+        return message_bytes.elements(data)
+    except ValueError:
+        raise _malformed() from None
 
 
 def _number(elements: dict[int, memoryview], element: int) -> int:
@@ -202,8 +197,4 @@ def _encoded(element: int, elements: dict[int, memoryview]) -> bytes:
         value += b"\0" * (len(value) % 2)
     else:
         value = _number(elements, element).to_bytes(2, "little")
-    return _element(element, value)
-
-
-def _element(element: int, value: bytes) -> bytes:
-    return struct.pack("<HHL", 0, element, len(value)) + value
+    return message_bytes.element(element, value)

@@ -18,6 +18,7 @@ from typing import Any
 
 from pynetdicom.presentation import PresentationContext
 
+from node import message_bytes
 from node.door import command
 from node.door.command import StoreRequest
 from node.door.limits import Limits
@@ -27,10 +28,8 @@ from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PARAMETER, Violation
 # Opens a sink for the data set of a C-STORE on a presentation context.
 OpenSink = Callable[[StoreRequest, PresentationContext], Sink]
 
-_COMMAND, _LAST = 1, 2  # the bits of a message control header (PS3.8 E.2)
-P_DATA_TF = 4  # PS3.8 9.3.5: the type of the PDUs that carry fragments
-# PS3.8 9.3.5.1: what comes before a fragment and counts in the PDU's length.
-_FRAGMENT_HEADER, _FRAGMENT_HEADER_BYTES = struct.Struct(">LBB").unpack_from, 6
+P_DATA_TF = message_bytes.P_DATA_TF
+_FRAGMENT_HEADER, _FRAGMENT_HEADER_BYTES = struct.Struct(">LBB").unpack_from, message_bytes.FRAGMENT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ class Assembly:
     def _add(self, context_id: int, control: int, data: memoryview) -> Message | None:
         """Add a fragment to its message, and return that if it is whole now."""
         unfinished = self._unfinished or self._begin(context_id, control)
-        is_command, is_last = bool(control & _COMMAND), bool(control & _LAST)
+        is_command, is_last = bool(control & message_bytes.COMMAND), bool(control & message_bytes.LAST)
         if unfinished.context_id != context_id or is_command != (unfinished.asked is None):
             raise Violation("interleaved messages", UNEXPECTED_PARAMETER)
         if not data:
@@ -152,7 +151,7 @@ class Assembly:
         return self._finished(unfinished)
 
     def _begin(self, context_id: int, control: int) -> _Unfinished:
-        if not control & _COMMAND or context_id not in self._contexts():
+        if not control & message_bytes.COMMAND or context_id not in self._contexts():
             raise Violation("no command where one is due", UNEXPECTED_PARAMETER)
         command_set = _Bounded(BytesIO(), self._limits.command_bytes, "command set")
         self._unfinished = _Unfinished(context_id, command_set, command_set)
@@ -192,9 +191,5 @@ def pdus(context_id: int, command_set: bytes, longest_bytes: int) -> Iterator[by
     longest_bytes : int
         How much the peer lets follow a PDU's header; 0: any length (PS3.8 D.1).
     """
-    most = longest_bytes - _FRAGMENT_HEADER_BYTES if longest_bytes else len(command_set)
-    for at in range(0, len(command_set), most):
-        fragment = command_set[at : at + most]
-        control = _COMMAND | (_LAST if at + most >= len(command_set) else 0)
-        lengths = len(fragment) + _FRAGMENT_HEADER_BYTES, len(fragment) + 2
-        yield struct.pack(">BxLLBB", P_DATA_TF, *lengths, context_id, control) + fragment
+    for header, fragment in message_bytes.fragments(context_id, message_bytes.COMMAND, command_set, longest_bytes):
+        yield header + fragment
