@@ -69,7 +69,8 @@ def gray_table(words: npt.NDArray[Any], samples: Samples, dataset: Dataset) -> n
     Returns
     -------
     ndarray, (256,) or (65536,) float32 in [0, 1]
-        0 is black; padding is black too, whatever the photometric interpretation.
+        0 is black; padding is black too, whatever the photometric interpretation. Words of which the film has none
+        may be black as well.
 
     Raises
     ------
@@ -80,7 +81,8 @@ def gray_table(words: npt.NDArray[Any], samples: Samples, dataset: Dataset) -> n
     ----------
     DICOM PS3.3 C.7.5.1.1.2 (padding), C.11.1 (modality LUT), C.11.2 (VOI LUT); PS3.4 N.2.
     """
-    counts = _histogram(words)
+    whole = _histogram(words)
+    counts = whole[: _worked_out(whole, samples)].astype(np.float64)
     stored = _stored_values(counts > 0, samples, _has_embedded_overlays(dataset))
     padding = _padding(dataset, stored)
     shown = (counts > 0) & ~padding
@@ -96,13 +98,27 @@ def gray_table(words: npt.NDArray[Any], samples: Samples, dataset: Dataset) -> n
     if samples.inverted:
         light = 1.0 - light
     light[padding] = 0.0
-    return light.astype(np.float32)
+    table = np.zeros(whole.size, np.float32)
+    table[: light.size] = light
+    return table
 
 
-def _histogram(words: npt.NDArray[Any]) -> Table:
+def _histogram(words: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     size = 256 if words.dtype == np.uint8 else 65536
-    counts: Table = cv2.calcHist([words], [0], None, [size], [0, size]).ravel().astype(np.float64)
+    counts: npt.NDArray[np.float32] = cv2.calcHist([words], [0], None, [size], [0, size]).ravel()
     return counts
+
+
+def _worked_out(counts: npt.NDArray[np.float32], samples: Samples) -> int:
+    """Return how many words a table must begin with: all that occur, and all that unsigned samples may be.
+
+    Most films have 4,096. The rest of the table has no say: what is judged is judged on words that occur, but for the full
+    range of 8 stored bits and, among signed samples, for the signs that their words can have.
+    """
+    if samples.signed:
+        return counts.size
+    highest = int(np.flatnonzero(counts)[-1])
+    return min(counts.size, 1 << max(highest.bit_length(), samples.high_bit + 1, 8))
 
 
 def _is_flat(table: Table, shown: Mask, least: float) -> bool:

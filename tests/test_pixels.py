@@ -23,6 +23,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from node import grayscale
 from node.attributes import DAMAGE
 from node.errors import NotAssessable, Reason
 from node.pixels import InputSpec, model_input, read_dicom, read_picture
@@ -579,38 +580,43 @@ numbers = st.one_of(st.integers(-70000, 70000), st.floats(allow_nan=True), st.sa
 words = st.integers(0, 65535)
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    bits=st.sampled_from([(8, np.uint8), (16, np.uint16), (16, np.int16)]),
-    stored=st.integers(0, 20),
-    high_bit=st.integers(0, 20),
-    representation=st.integers(0, 2),
-    photometric=st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
-    padding=st.one_of(st.none(), st.tuples(words, words)),
-    decimals=st.tuples(*[numbers] * 4),
-    table=st.one_of(st.none(), st.tuples(words, words, words, st.lists(words, max_size=20))),
-    seed=words,
-)
-def test_any_header_gives_a_plane_or_a_reason(
-    bits, stored, high_bit, representation, photometric, padding, decimals, table, seed
-):
-    allocated, dtype = bits
-    pixels = np.random.default_rng(seed).integers(0, 1 << allocated, (5, 7)).astype(dtype)
-    dataset = film(pixels, PhotometricInterpretation=photometric)
-    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = stored, high_bit, representation
-    if padding:
+@st.composite
+def headers(draw):
+    """A small film whose header says anything about its gray scale."""
+    allocated, dtype = draw(st.sampled_from([(8, np.uint8), (16, np.uint16), (16, np.int16)]))
+    bits = draw(st.integers(1, allocated))
+    pixels = np.random.default_rng(draw(words)).integers(0, 1 << bits, (5, 7)).astype(dtype)
+    dataset = film(pixels, PhotometricInterpretation=draw(st.sampled_from(["MONOCHROME1", "MONOCHROME2"])))
+    dataset.BitsStored, dataset.HighBit = draw(st.integers(0, 20)), draw(st.integers(0, 20))
+    dataset.PixelRepresentation = draw(st.integers(0, 2))
+    if padding := draw(st.one_of(st.none(), st.tuples(words, words))):
         dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = padding
-    for keyword, value in zip(
-        ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"), decimals, strict=True
-    ):
+    for keyword in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"):
+        value = draw(numbers)
         dataset.add(pydicom.DataElement(keyword, "LO", "" if value is None else str(value)))
-    if table:
+    dataset.VOILUTFunction = draw(st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+    if table := draw(st.one_of(st.none(), st.tuples(words, words, words, st.lists(words, max_size=20)))):
         *descriptor, entries = table
         item = Dataset()
         item.add_new("LUTDescriptor", "US", descriptor)
         item.add_new("LUTData", "US", entries)
         dataset.VOILUTSequence = dataset.ModalityLUTSequence = Sequence([item])
+    return dataset
+
+
+@settings(max_examples=300, deadline=None)
+@given(headers())
+def test_any_header_gives_a_plane_or_a_reason(dataset):
     assert_plane_or_reason(dataset)
+
+
+@settings(max_examples=300, deadline=None)
+@given(headers())
+def test_a_table_of_the_words_that_may_occur_gives_what_one_of_all_words_gives(dataset):
+    shorter = outcome(dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grayscale, "_worked_out", lambda counts, samples: counts.size)
+        assert outcome(dataset) == shorter
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the damage
