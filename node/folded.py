@@ -1,8 +1,9 @@
 """A backbone as it is run: the layers that only scale, shift or frame belong to the convolution beside them.
 
 In inference a BatchNormalization is a factor and an addend of each channel, which a convolution's kernel and bias can hold. And where
-keras.applications frames a picture with zeros before a convolution with stride, TensorFlow's own padding puts the same ones.
-What that saves, with oneDNN's kernels and without, is in docs/performance.md.
+keras.applications frames a picture with zeros before a convolution with stride, TensorFlow's own padding puts the same ones. And a
+convolution of pictures of one pixel, of which squeeze-and-excitation has two in each block, is a product with a matrix. What that
+saves, with oneDNN's kernels and without, is in docs/performance.md.
 
 References
 ----------
@@ -17,7 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras.layers import BatchNormalization, Conv2D, DepthwiseConv2D, ZeroPadding2D
+from keras import ops
+from keras.layers import BatchNormalization, Conv2D, Dense, DepthwiseConv2D, ZeroPadding2D
 
 Array = npt.NDArray[np.float32]
 
@@ -52,6 +54,7 @@ class Folded:
             for maker in makers[layer.name]
             if isinstance(maker, ZeroPadding2D) and asked[maker.name] == 1 and _is_framed_the_same(layer, maker)
         }
+        self._of_one_place = {layer.name for layer in backbone.layers if _is_of_one_place(layer)}
         self._gone = {layer.name for layer in (*self._normalization.values(), *self._padding.values())}
         self.model = keras.models.clone_model(backbone, clone_function=self._cloned, call_function=self._called)
 
@@ -61,10 +64,17 @@ class Folded:
             config["use_bias"] = True
         if layer.name in self._padding:
             config["padding"] = "same"
+        if layer.name in self._of_one_place:
+            return Dense(config["filters"], config["activation"], config["use_bias"], name=layer.name)
         return type(layer).from_config(config)
 
     def _called(self, layer: Any, *given: Any, **how: Any) -> Any:
-        return given[0] if layer.name in self._gone else layer(*given, **how)
+        if layer.name in self._gone:
+            return given[0]
+        if layer.name in self._of_one_place:
+            (place,) = given
+            return ops.reshape(layer(ops.reshape(place, (-1, place.shape[-1]))), (-1, 1, 1, layer.units))
+        return layer(*given, **how)
 
     def values(self) -> list[tuple[Any, Array]]:
         """Return each variable of `model` with the value that the backbone's weights give it now."""
@@ -73,7 +83,10 @@ class Folded:
             weights = self._backbone.get_layer(layer.name).get_weights()
             if layer.name in self._normalization:
                 weights = _folded(layer, weights, self._normalization[layer.name])
-            values += zip(layer.weights, weights, strict=True)
+            values += [
+                (variable, value.reshape(variable.shape))
+                for variable, value in zip(layer.weights, weights, strict=True)
+            ]
         return values
 
 
@@ -85,6 +98,11 @@ def _makers(layer: Any) -> list[Any]:
 def _is_plain(layer: Any) -> bool:
     """Tell whether a layer is a convolution and nothing after it."""
     return isinstance(layer, Conv2D | DepthwiseConv2D) and layer.activation is keras.activations.linear
+
+
+def _is_of_one_place(layer: Any) -> bool:
+    """Tell whether a layer is a convolution of pictures of one pixel, which is a product with a matrix."""
+    return isinstance(layer, Conv2D) and layer.groups == 1 and layer.kernel_size == layer.input.shape[1:3] == (1, 1)
 
 
 def _is_framed_the_same(convolution: Any, padding: Any) -> bool:

@@ -92,6 +92,16 @@ def test_what_a_convolution_cannot_take_over_stays(steps: tuple[layers.Layer, ..
     np.testing.assert_allclose(answers(folded, pictures()), model(pictures(), training=False), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("pooled", "becomes"), [(SIDE, layers.Dense), (SIDE // 2, layers.Conv2D)], ids=["one", "four"])
+def test_a_convolution_of_one_place_becomes_a_product_with_a_matrix(pooled: int, becomes: type) -> None:
+    bare = layers.Conv2D(6, 1, activation="sigmoid", use_bias=False)
+    steps = layers.Conv2D(4, 1, activation="relu"), bare, layers.Conv2D(5, 1, use_bias=False)
+    model = small(layers.AveragePooling2D(pooled), *steps, layers.BatchNormalization())
+    folded = Folded(model)
+    assert kinds(folded.model) == {layers.InputLayer, layers.AveragePooling2D, becomes}
+    np.testing.assert_allclose(answers(folded, pictures()), model(pictures(), training=False), rtol=1e-5, atol=1e-5)
+
+
 def test_a_convolution_that_others_ask_as_well_is_left_as_it_is() -> None:
     picture = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(4, 3)(picture)
@@ -101,7 +111,7 @@ def test_a_convolution_that_others_ask_as_well_is_left_as_it_is() -> None:
     np.testing.assert_allclose(answers(folded, pictures()), model(pictures(), training=False), rtol=1e-5, atol=1e-5)
 
 
-def test_nothing_but_convolutions_is_left_of_the_backbone_and_it_may_be_filled_anew() -> None:
+def test_no_normalization_and_no_frame_is_left_of_the_backbone_and_it_may_be_filled_anew() -> None:
     built = network.build(Architecture("EfficientNetB0", "relu6", 64, 64, 3, 0.3, None))
     backbone = built.get_layer(network.BACKBONE)
     folded, given = Folded(backbone), 255 * pictures(64)
