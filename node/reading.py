@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO
 
 from pydicom import Dataset, dcmread
 
 from node import __version__, log, watch
 from node.agenda import Task
-from node.attributes import text, whole
 from node.bundle import Bundle
 from node.config import Settings
 from node.errors import NotAssessable, Reason
 from node.film_reader import FilmReader
-from node.gate import GateRules, judge
+from node.gate import GateRules
+from node.headers import Header, headers
 from node.report import Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
@@ -94,7 +89,7 @@ class ReadingStages:
         self._wind()
         for key, header in self._headers(self.spool.generation(task.study_key, task.generation)).items():
             with contextlib.suppress(NotAssessable):
-                judge(header, self._rules())
+                header.judge(self._rules())
                 self.reader.look_ahead(self.spool.instance_path(task.study_key, key))
                 return
 
@@ -138,10 +133,10 @@ class ReadingStages:
         """Compose results of an invented study in memory, so that the first real one waits for nothing that loads late."""
         rehearse(self._options(), self._profiles())
 
-    def _read_image(self, task: Task, number: int, key: str, header: Dataset) -> ImageReading:
+    def _read_image(self, task: Task, number: int, key: str, header: Header) -> ImageReading:
         self._wind()
         try:
-            judge(header, self._rules())
+            header.judge(self._rules())
             prediction = self.reader.read(self.spool.instance_path(task.study_key, key))
             return ImageReading(number, key, prediction=prediction)
         except NotAssessable as error:
@@ -175,21 +170,22 @@ class ReadingStages:
             config_digest=hashlib.sha256("|".join(shaping).encode()).hexdigest(),
         )
 
-    def _headers(self, generation: Generation) -> dict[str, Dataset]:
+    def _headers(self, generation: Generation) -> dict[str, Header]:
         """Return the headers of a generation's instances, in the order of its images."""
         paths = tuple(self.spool.instance_path(generation.study_key, key) for key in generation.instances)
-        headers = map(_fresh, _parsed(paths, generation.settled))
-        return dict(sorted(zip(generation.instances, headers, strict=True), key=lambda of_key: _position(of_key[1])))
+        found = zip(generation.instances, headers(paths, generation.settled), strict=True)
+        return dict(sorted(found, key=lambda of_key: of_key[1].position))
 
     def _writers(self, task: Task) -> dict[Profile, Writer]:
         """Return who writes the results of a reading, by profile."""
         reading = self.spool.reading(task.study_key, task.generation)
         assert reading is not None, "compose follows read"
-        headers = self._headers(self.spool.generation(task.study_key, task.generation))
+        generation = self.spool.generation(task.study_key, task.generation)
+        attributes = {key: header.fresh() for key, header in self._headers(generation).items()}
         sources = {
             profile: StudySource(
                 reading=reading,
-                headers=headers,
+                headers=attributes,
                 shown=lambda key: self.reader.picture(self.spool.instance_path(task.study_key, key)),
                 previous=self._previous_report(task.study_key, reading.previous, profile),
             )
@@ -207,47 +203,6 @@ class ReadingStages:
         return None
 
 
-# Of the study in work and the one after it.
-@lru_cache(maxsize=2)
-def _parsed(paths: tuple[Path, ...], settled: str) -> tuple[Dataset, ...]:
-    """Return the headers of a generation, which are asked for up to three times; one that comes anew is settled anew."""
-    return tuple(map(_header, paths))
-
-
-def _header(path: Path) -> Dataset:
-    with path.open("rb") as file:
-        return dcmread(_Counted(file), stop_before_pixels=True)
-
-
-def _fresh(header: Dataset) -> Dataset:
-    """Return a header as it was parsed: the identity is taken from bytes, and whoever looks at a value turns it into text."""
-    again = copy(header)
-    again._dict = dict(header._dict)
-    return again
-
-
-class _Counted:
-    """A file that knows where it stands: the library asks it 80 times a header, and a file asks the system each time.
-
-    With each call of the system this thread would give up the interpreter.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._at = file, 0
-
-    def read(self, count: int = -1) -> bytes:
-        data = self._file.read(count)
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = self._file.seek(offset, whence)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-
 def _files(results: dict[Profile, list[ResultObject]], first: int) -> dict[str, bytes]:
     """Return results as {relative path: file}, numbered in the order of sending."""
     return {
@@ -256,8 +211,3 @@ def _files(results: dict[Profile, list[ResultObject]], first: int) -> dict[str, 
         for index, result in enumerate(of_profile, start=first)
         for preference, encoded in enumerate(result.encodings)
     }
-
-
-def _position(header: Dataset) -> tuple[int, int, str]:
-    """Return what orders the images of a study."""
-    return whole(header, "SeriesNumber") or 0, whole(header, "InstanceNumber") or 0, text(header, "SOPInstanceUID")

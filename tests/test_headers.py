@@ -1,4 +1,4 @@
-"""Headers of a generation: parsed once, and new to each who asks for them."""
+"""Headers of a generation: parsed and judged once, and new to each who asks for them."""
 
 import shutil
 from pathlib import Path
@@ -8,8 +8,10 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from node import reading
+from node import headers
 from node.agenda import Task
+from node.errors import NotAssessable, Reason
+from node.gate import GateRules
 from node.reading import ReadingStages
 from node.report.identity import raw_value
 from node.spool import Generation, Spool
@@ -35,7 +37,7 @@ def settled(spool: Spool, **attributes: Any) -> Generation:
 def header(spool: Spool, generation: Generation) -> Dataset:
     stages = ReadingStages(cast(Any, None), spool, cast(Any, None), cast(Any, None))
     (found,) = stages._headers(generation).values()
-    return found
+    return found.fresh()
 
 
 def test_what_one_reader_of_a_header_makes_of_it_the_next_one_does_not_see(spool: Spool) -> None:
@@ -53,11 +55,36 @@ def test_what_one_reader_of_a_header_makes_of_it_the_next_one_does_not_see(spool
 
 
 def test_a_header_is_parsed_once_for_all_stages(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    generation, parsed, parse = settled(spool), [], reading._header
-    monkeypatch.setattr(reading, "_header", lambda path: (parsed.append(path), parse(path))[1])
+    generation, parsed, parse = settled(spool), [], headers._read
+    monkeypatch.setattr(headers, "_read", lambda path: (parsed.append(path), parse(path))[1])
     for _ in range(3):
         assert header(spool, generation).SeriesNumber == 1
     assert len(parsed) == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "refusal"),
+    [({}, None), ({"PresentationIntentType": "FOR PROCESSING"}, Reason.FOR_PROCESSING)],
+    ids=["passes", "is refused"],
+)
+def test_a_header_that_passes_or_is_refused_does_so_each_time_and_is_judged_once_by_the_same_rules(
+    attributes: dict[str, str], refusal: Reason | None, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, judge = [], headers.judge
+    monkeypatch.setattr(headers, "judge", lambda *given: (judged.append(given[1]), judge(*given))[1])
+    stages = ReadingStages(cast(Any, None), spool, cast(Any, None), cast(Any, None))
+    (found,) = stages._headers(settled(spool, **attributes)).values()
+    for rules in (GateRules(), GateRules(), GateRules(minimum_px=1)):
+        assert refused(found, rules) is refusal
+    assert judged == [GateRules(), GateRules(minimum_px=1)]
+
+
+def refused(found: headers.Header, rules: GateRules) -> Reason | None:
+    try:
+        found.judge(rules)
+    except NotAssessable as refusal:
+        return refusal.reason
+    return None
 
 
 def test_a_study_that_was_forgotten_and_comes_again_under_its_name_has_its_own_header(spool: Spool) -> None:
