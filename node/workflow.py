@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -222,4 +222,9 @@ class Desk:
 
 def supervisor() -> str:
     """Name the process that restarts this one, over all boots of the machine."""
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.getppid()}"
+    return f"{_boot()}/{os.getppid()}"
+
+
+@cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

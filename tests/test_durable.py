@@ -141,3 +141,21 @@ def test_a_system_that_cannot_begin_early_is_not_asked_to(tmp_path, monkeypatch)
     new = NewFile(tmp_path / "a")
     new.write(bytes(BEGIN_EVERY_BYTES))
     assert new.content().nbytes == BEGIN_EVERY_BYTES
+
+
+@pytest.mark.parametrize("count", [0, 1, durable.EACH, durable.EACH + 1, 25])
+def test_each_of_many_files_is_synced_once(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "_sync", synced.append)
+    paths = [tmp_path / str(number) for number in range(count)]
+    durable.sync_all(paths)
+    assert sorted(synced) == sorted(paths)
+
+
+@pytest.mark.parametrize("broken", range(7))
+def test_a_file_that_cannot_be_synced_is_told_whichever_thread_has_it(broken: int, tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(7)]
+    for path in paths[:broken] + paths[broken + 1 :]:
+        path.touch()
+    with pytest.raises(FileNotFoundError, match=f"/{broken}'"):
+        durable.sync_all(paths)
