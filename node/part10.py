@@ -81,7 +81,9 @@ class Part10File:
         bytes
         """
         if transfer_syntax_uid == self.transfer_syntax_uid:
-            return self.path.read_bytes()[self.offset :]
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read()
         dataset = dcmread(self.path)
         if self.is_compressed:
             # The same picture in another encoding keeps its UID, so that a repeat is recognized as one.
