@@ -34,7 +34,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from node import confine
 from node.errors import NotAssessable
-from node.pixels import InputSpec, read_dicom
+from node.pixels import InputSpec, developed
 from node.prints import MESSAGE_BYTES, print_of, put, put_note, tray_bytes
 
 # A child that has developed so many films is replaced, for native code may leak memory.
@@ -61,7 +61,7 @@ def _run() -> None:
     tray = memoryview(mmap.mmap(int(sys.argv[2]), tray_bytes(spec)))
     cv2.setNumThreads(1)  # a fork has one thread, whatever its parent had
     warnings.simplefilter("ignore")
-    put(tray, print_of(read_dicom(_step_wedge()), spec))  # what is loaded late is loaded now, before any fork
+    put(tray, print_of(developed(_step_wedge()), spec))  # what is loaded late is loaded now, before any fork
     confine.harden()
     gc.freeze()
     line.send(b"{}")
@@ -155,7 +155,7 @@ def _be_the_child(
 def _develop_into(tray: memoryview, path: Path, spec: InputSpec) -> bool:
     """Lay a film's print into the tray, or a note of what is the matter with it; tell whether all is well."""
     try:
-        made = print_of(read_dicom(path), spec)
+        made = print_of(developed(path), spec)
     except NotAssessable as error:
         put_note(tray, {"refused": error.reason, "detail": error.detail})
     except MemoryError:

@@ -2,6 +2,7 @@
 
 A *plane* is one film at its own resolution: ndarray, (rows, columns) float32 in [0, 1], 0 is black (air), 1 is white (bone).
 ``read_dicom`` and ``read_picture`` make planes; ``model_input`` is the only preprocessing, for the node and for training.
+A *film* of ``developed`` gives the rows of its plane as they are asked for: a large plane need not be whole at any time.
 """
 
 from __future__ import annotations
@@ -132,6 +133,30 @@ def read_picture(path: str | Path) -> Plane:
     return plane
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A film with the light of each of its words; ``film[start:stop]`` are those rows of its plane, ``film[:]`` is all of it.
+
+    Attributes
+    ----------
+    words : ndarray, (rows, columns) uint8 or uint16
+    table : ndarray, (256,) or (65536,) float32 in [0, 1]
+        As `node.grayscale.gray_table` gives it.
+    """
+
+    words: Words
+    table: npt.NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.words.shape
+
+    def __getitem__(self, rows: slice) -> Plane:
+        plane: Plane = cv2.LUT(self.words[rows], self.table)
+        return plane
+
+
 def read_dicom(source: str | Path | Dataset) -> Plane:
     """Read a film kept as a DICOM instance.
 
@@ -155,16 +180,31 @@ def read_dicom(source: str | Path | Dataset) -> Plane:
     ----------
     DICOM PS3.3 C.7.6.3, C.11.1, C.11.2; PS3.4 N.2.
     """
+    return developed(source)[:]
+
+
+def developed(source: str | Path | Dataset) -> Film:
+    """Read a film as `read_dicom` does, and leave its words as they are until their rows are asked for.
+
+    Returns
+    -------
+    Film
+        ``film[:]`` is the plane of `read_dicom`. The words may lie in the file itself, which is mapped as long as they are held.
+
+    Raises
+    ------
+    NotAssessable
+        As `read_dicom`.
+    """
     dataset = source if isinstance(source, Dataset) else _parsed(Path(source))
     try:
         check_monochrome_single_frame(dataset)
         _check_pixel_data(dataset)
         frame, samples = _frame(dataset), _samples(dataset)
         words = _unsigned(decode(dataset, frame), samples)
-        plane: Plane = cv2.LUT(words, gray_table(words, samples, dataset))
+        return Film(words, gray_table(words, samples, dataset))
     except DAMAGE as error:
         raise NotAssessable(Reason.BROKEN_PIXELS, f"header: {type(error).__name__}") from error
-    return plane
 
 
 def _parsed(path: Path) -> Dataset:
@@ -304,7 +344,7 @@ def model_input(plane: Plane, spec: InputSpec) -> Plane:
 
 def model_gray(plane: Plane, spec: InputSpec) -> Plane:
     """Return the one channel of the model's input, (spec.rows, spec.columns) float32 in [0, 1]."""
-    return _stretched(_INTERPOLATIONS[spec.interpolation](plane, spec.rows, spec.columns), spec.percentiles)
+    return stretched(_INTERPOLATIONS[spec.interpolation](plane, spec.rows, spec.columns), spec.percentiles)
 
 
 def in_channels(gray: Plane) -> Plane:
@@ -312,7 +352,8 @@ def in_channels(gray: Plane) -> Plane:
     return np.repeat(gray[..., np.newaxis], 3, axis=2)
 
 
-def _stretched(plane: Plane, percentiles: tuple[float, float] | None) -> Plane:
+def stretched(plane: Plane, percentiles: tuple[float, float] | None) -> Plane:
+    """Return a picture with these percentiles at 0 and 1; one whose percentiles are equal, or without any, as it is."""
     if percentiles is None:
         return plane
     low, high = np.percentile(plane, percentiles)

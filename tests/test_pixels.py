@@ -465,6 +465,13 @@ def test_signed_padding_is_found_even_where_its_vr_lost_the_sign():
         np.testing.assert_array_equal(plane[8:], read_dicom(film(words[8:])))
 
 
+def test_signed_padding_that_lost_its_sign_is_found_where_no_pixel_is_below_zero():
+    words = (RAMP % 1000).astype(np.int16)
+    padding = {"PixelPaddingValue": 65536 - 100, "PixelPaddingRangeLimit": 10}
+    plane = read_dicom(film(words, BitsStored=9, WindowCenter=500, WindowWidth=1000, **padding))
+    assert (plane[words <= 10] == 0).all() and plane.max() > 0.9
+
+
 def test_a_film_of_padding_only_is_broken():
     assert reason_of(twelve_bit(PixelPaddingValue=0, PixelPaddingRangeLimit=4095)) is Reason.BROKEN_PIXELS
 
