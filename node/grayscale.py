@@ -117,7 +117,7 @@ def _worked_out(counts: npt.NDArray[np.float32], samples: Samples) -> int:
     """
     if samples.signed:
         return counts.size
-    highest = int(np.flatnonzero(counts)[-1])
+    highest = int(np.flatnonzero(counts > 0)[-1])
     return min(counts.size, 1 << max(highest.bit_length(), samples.high_bit + 1, 8))
 
 

@@ -1,5 +1,6 @@
 """From a film to the model's input: both doors, the gray scale pipeline and its traps, damaged instances."""
 
+import errno
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from node import grayscale
+from node import grayscale, pixels
 from node.attributes import DAMAGE
 from node.errors import NotAssessable, Reason
 from node.pixels import InputSpec, model_input, read_dicom, read_picture
@@ -243,15 +244,33 @@ def test_a_plane_outlives_its_file_and_leaves_no_map_behind(tmp_path):
     np.testing.assert_array_equal(plane, read_dicom(large()))
 
 
-def test_a_pipe_is_read_and_where_no_map_is_had_the_file(tmp_path, monkeypatch):
-    content, expected = part_10(large()), read_dicom(large())
+def test_a_pipe_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as pool:
-        pool.submit((tmp_path / "pipe").write_bytes, content)
-        np.testing.assert_array_equal(read_dicom(tmp_path / "pipe"), expected)
-    monkeypatch.setattr("node.pixels._mapped", lambda path: None)
-    (tmp_path / "film.dcm").write_bytes(content)
-    np.testing.assert_array_equal(read_dicom(tmp_path / "film.dcm"), expected)
+        pool.submit((tmp_path / "pipe").write_bytes, part_10(large()))
+        np.testing.assert_array_equal(read_dicom(tmp_path / "pipe"), read_dicom(large()))
+
+
+def test_a_file_whose_pages_cannot_be_had_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "film.dcm"
+    path.write_bytes(part_10(large()))
+
+    class Shrinking(pixels._Mapped):
+        def madvise(self, option):
+            os.truncate(path, 20_000)
+            super().madvise(option)
+
+    monkeypatch.setattr(pixels, "_Mapped", Shrinking)
+    assert outcome(path) == (Reason.BROKEN_PIXELS, "length of pixel data")
+
+
+def test_a_file_for_whose_map_there_is_no_room_is_read(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOMEM, "")
+
+    (tmp_path / "film.dcm").write_bytes(part_10(large()))
+    monkeypatch.setattr(pixels, "_Mapped", full)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "film.dcm"), read_dicom(large()))
 
 
 # The model's input
