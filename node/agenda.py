@@ -179,6 +179,10 @@ class Agenda:
         write_json(path, {"supervisor": supervisor, "deaths": deaths}, lasts=False)
         return deaths
 
+    def is_claimed(self, task: Task) -> bool:
+        """Tell whether a worker has begun a task and not lived to its end, or is at it."""
+        return (self._folder / "claims" / task.name).exists()
+
     def unclaim(self, task: Task) -> None:
         """Note that the worker has lived to the end of the task."""
         (self._folder / "claims" / task.name).unlink(missing_ok=True)

@@ -8,7 +8,6 @@ again, and where that does not help, a person must look.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
@@ -66,7 +65,6 @@ class Darkroom:
         self._spec, self._seconds = spec, seconds
         self._rules = json.dumps({"spec": spec.to_json(), "seconds": seconds, "memory_mb": memory_mb})
         self._lock = threading.Lock()
-        self._begun: Path | None = None
         self._started = False
         descriptor = os.memfd_create("tray", os.MFD_CLOEXEC)  # it has no name that could outlive its users
         os.ftruncate(descriptor, tray_bytes(spec))
@@ -90,12 +88,6 @@ class Darkroom:
     def longest_s(self) -> float:
         """How long `develop` may take at most where the machine does its part."""
         return START_WITHIN_S + CHANCES * (self._seconds + GRACE_S)
-
-    def begin(self, path: Path) -> None:
-        """Have a film decoded meanwhile, for `develop` to be asked for it next; where nobody asks, it was for nothing."""
-        with self._lock, contextlib.suppress(OSError):  # whatever is the matter, `develop` finds it, too
-            if self._begun is None and self._started:
-                self._order(path)
 
     def develop(self, path: Path) -> Print:
         """Decode a film and make its print.
@@ -152,21 +144,13 @@ class Darkroom:
         for _ in range(2):
             try:
                 self._await_start()
-                if self._begun not in (None, path):
-                    self._answer(self._seconds + GRACE_S)
-                if self._begun is None:
-                    self._order(path)
+                self._line.send(json.dumps({"path": str(path)}).encode())
                 return self._answer(self._seconds + GRACE_S)
             except (_Lost, OSError):
                 self._restart()
         raise InferenceError("the process that decodes films ends or does not answer; the study is parked")
 
-    def _order(self, path: Path) -> None:
-        self._line.send(json.dumps({"path": str(path)}).encode())
-        self._begun = path
-
     def _answer(self, within_s: float) -> dict[str, Any]:
-        self._begun = None
         self._line.settimeout(within_s)
         message = self._line.recv(MESSAGE_BYTES)
         if not message:
@@ -194,7 +178,7 @@ class Darkroom:
             start_new_session=True,
         )
         there.close()
-        self._line, self._started, self._begun = here, False, None
+        self._line, self._started = here, False
 
     def _restart(self) -> None:
         self._end()

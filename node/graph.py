@@ -219,8 +219,11 @@ def _shares(head: network.Head, features: Any) -> Any:
 
 
 def _draws(head: network.Head, pooled: Any, kernels: Array) -> Any:
-    """Return the logits under each draw of the head's dropout, (films, draws, classes)."""
-    dropped = (pooled * head.scale + head.offset) @ kernels
+    """Return the logits under each draw of the head's dropout, (films, draws, classes).
+
+    One product for each film: as one for all of them it would round by how many they are.
+    """
+    dropped = tf.matmul((pooled * head.scale + head.offset)[:, tf.newaxis], kernels)
     return tf.reshape(dropped, (-1, DRAWS, len(head.bias))) + head.bias
 
 

@@ -56,8 +56,8 @@ def _refusal(header: Dataset, rules: GateRules) -> NotAssessable | None:
     return None
 
 
-# Of the study in work and the one after it.
-@lru_cache(maxsize=2)
+# Of the study in work and those that are looked at ahead.
+@lru_cache(maxsize=8)
 def headers(paths: tuple[Path, ...], settled: str) -> tuple[Header, ...]:
     """Return the headers of a generation, which are asked for up to four times.
 

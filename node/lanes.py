@@ -58,10 +58,10 @@ class Lane:
         with self._changed:
             return task.name in self._names
 
-    def next_up(self) -> Task | None:
-        """Return the task that is due and not in work, the first of several; None where there is none."""
+    def next_up(self, count: int) -> list[Task]:
+        """Return the tasks that are due and not in work, at most so many, in the order in which they will be done."""
         with self._changed:
-            return self._waiting[0][2] if self._waiting and self._waiting[0][0] <= time.monotonic() else None
+            return [task for due_s, _, task in heapq.nsmallest(count, self._waiting) if due_s <= time.monotonic()]
 
     def stop(self) -> None:
         """Begin nothing more."""

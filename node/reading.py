@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,6 +25,9 @@ from node.headers import Header, headers
 from node.report import Profile, ReportOptions, ResultObject, StudySource, Writer, rehearse
 from node.spool import Generation, Spool
 from node.study import ImageReading, StudyReading, Times
+
+# More studies than are looked at ahead at a time.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class ReadingStages:
     reader: FilmReader
     # Of the last report, whose pictures are drawn right after it; to begin anew takes 2 ms of CPU.
     _composed: dict[Task, dict[Profile, Writer]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Studies wait for several turns, and are looked at in each.
+    _looked_at: deque[Task] = field(
+        default_factory=lambda: deque(maxlen=_LOOKED_AT), init=False, repr=False, compare=False
+    )
 
     def read(self, task: Task) -> None:
         """Read every image of a generation that the gate lets through.
@@ -84,14 +92,19 @@ class ReadingStages:
 
     def look_ahead(self, task: Task) -> None:
         """Have the first film of a generation that the gate lets through decoded by the time it is read."""
-        if self.spool.reading(task.study_key, task.generation):
+        if task in self._looked_at or self.spool.reading(task.study_key, task.generation):
             return
+        self._looked_at.append(task)
         self._wind()
         for key, header in self._headers(self.spool.generation(task.study_key, task.generation)).items():
             with contextlib.suppress(NotAssessable):
                 header.judge(self._rules())
                 self.reader.look_ahead(self.spool.instance_path(task.study_key, key))
                 return
+
+    def forget_ahead(self) -> None:
+        """Have the next study read by itself, whatever was looked at ahead."""
+        self.reader.forget_ahead()
 
     def compose(self, task: Task) -> None:
         """Write the report of a reading, for every profile that a destination has, and all results where there are no more.

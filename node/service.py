@@ -217,7 +217,7 @@ def _work_with(settings: Settings, announce: _Announce, bundle: Bundle, darkroom
     desk.open()
     reminder = Reminder(spool)
     announce(device=reader.device)
-    log.event("model.ready", model=bundle.identity.version, device=reader.device)
+    log.event("model.ready", model=bundle.identity.version, device=reader.device, at_once=reader.at_once)
     while not stopped.wait_up_to(SAY_EVERY_S):
         announce()
         reminder.look()

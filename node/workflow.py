@@ -29,6 +29,8 @@ RECONCILE_EVERY_S = 60.0
 ROOM_EVERY_S = 5.0
 # A study at which the worker alone has died this often is not read again: it may be what kills it.
 DEATHS_TO_PARK = 2
+# The films of so many studies are decoded ahead, for the networks to read several at once (`node.film_reader`).
+LOOKED_AHEAD = 4
 # What is in work when the worker is told to stop has so long to end (s).
 LAST_WORK_S = 10.0
 
@@ -155,17 +157,19 @@ class Desk:
 
     def _claim(self, task: Task) -> None:
         """Begin a study unless the worker has hung or died at it before: TensorFlow and others are native code."""
-        if self._agenda.claim(task, supervisor()) >= DEATHS_TO_PARK:
+        deaths = self._agenda.claim(task, supervisor())
+        if deaths >= DEATHS_TO_PARK:
             raise InferenceError(f"the worker hung or died {DEATHS_TO_PARK} times at this study")
+        if deaths:  # it is read by itself, so that no other study's film is the reason
+            self._journey.forget_ahead()
 
     def _look_ahead(self, task: Task) -> None:
-        """Have the next study's film decoded, in a process of its own, while the results of this one are written."""
-        upcoming = self._lane(task).next_up()
-        if upcoming is not None and upcoming.verb == "read":
-            with log.Outlived(
-                "look_ahead.failed", study=upcoming.study_key
-            ):  # it is the next study's matter, not this one's
-                self._journey.look_ahead(upcoming)
+        """Have the next studies' films decoded, in a process of its own, while the results of this one are written."""
+        for upcoming in self._lane(task).next_up(LOOKED_AHEAD):
+            if upcoming.verb == "read" and not self._agenda.is_claimed(upcoming):
+                # It is the next study's matter, not this one's.
+                with log.Outlived("look_ahead.failed", study=upcoming.study_key):
+                    self._journey.look_ahead(upcoming)
 
     def _post(self, task: Task) -> None:
         self._follow(self._guarded(task, self._journey.post) or ())

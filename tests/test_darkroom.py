@@ -20,7 +20,6 @@ from node import darkroom as module
 from node.darkroom import Darkroom
 from node.errors import InferenceError, NotAssessable, Reason
 from node.film_check import FEATURES
-from node.film_reader import FilmReader
 from node.pixels import InputSpec, read_dicom
 from node.prints import Print, Spoiled, note_in, print_of, put, put_note, taken, tray_bytes
 from tests.bombs import large_film, slow_film
@@ -163,93 +162,6 @@ def test_good_films_are_decoded_in_one_process_and_a_film_after_a_bad_one_in_ano
 def test_a_file_that_is_not_there_is_this_machines_trouble(patient: Darkroom, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         patient.develop(tmp_path / "nowhere.dcm")
-
-
-def test_a_film_is_decoded_once_for_its_reading_and_its_picture(film: Path) -> None:
-    class Counting:
-        longest_s, asked = 1.0, 0
-
-        def develop(self, path: Path) -> Print:
-            self.asked += 1
-            return expected(path)
-
-    class Seen:
-        def read_print(self, made: Print) -> Print:
-            return made
-
-    room, films = Counting(), None
-    films = FilmReader(Seen(), room, 60.0)  # type: ignore[arg-type]
-    made: Any = films.read(film)
-    shown = films.picture(film)
-    module_watch_stop()
-    assert room.asked == 1
-    assert shown is made.picture
-
-
-def test_a_film_that_comes_again_under_the_same_name_is_decoded_anew(tmp_path: Path, film: Path) -> None:
-    class Room:
-        longest_s = 1.0
-
-        def develop(self, path: Path) -> Print:
-            return expected(path)
-
-    films, path = FilmReader(None, Room(), 60.0), tmp_path / "film.dcm"  # type: ignore[arg-type]
-    path.write_bytes(film.read_bytes())
-    first = films.picture(path)
-    path.unlink()
-    path.write_bytes(file_bytes(dx_film(chest(300, 200))))
-    second = films.picture(path)
-    module_watch_stop()
-    assert first.shape != second.shape
-
-
-def module_watch_stop() -> None:
-    from node import watch
-
-    watch.stop()
-
-
-# Ahead of its turn
-
-
-def test_a_film_that_was_begun_is_decoded_by_the_time_it_is_asked_for(
-    patient: Darkroom, pipe: Path, film: Path
-) -> None:
-    patient.develop(film)
-    patient.begin(pipe)
-    send_to(patient, pipe, film)  # a pipe gives its bytes once
-    assert equal(patient.develop(pipe), expected(film))
-
-
-def test_a_film_that_was_begun_and_not_asked_for_is_taken_for_no_other(
-    patient: Darkroom, film: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other.dcm"
-    other.write_bytes(file_bytes(dx_film(chest(300, 200))))
-    for path in (film, other, film):
-        patient.begin(other)
-        patient.begin(film)  # one at a time: this one waits for its turn
-        assert equal(patient.develop(path), expected(path))
-
-
-def test_a_film_whose_decoder_dies_ahead_of_its_turn_has_one_chance_more(
-    patient: Darkroom, begin: Begin, pipe: Path, film: Path
-) -> None:
-    patient.develop(film)
-    patient.begin(pipe)
-    end(patient, pipe, signal.SIGKILL)
-    decoding = begin(patient, pipe)
-    end(patient, pipe, signal.SIGKILL)
-    assert reason_of(decoding) == (Reason.NOT_DECODED, "decoder: crashed")
-    assert equal(patient.develop(film), expected(film))
-
-
-def test_a_film_is_decoded_in_its_turn_where_the_developer_died_ahead_of_it(patient: Darkroom, film: Path) -> None:
-    gone = patient.pid
-    os.kill(gone, signal.SIGKILL)
-    wait_until(lambda: not is_alive(gone))
-    patient.begin(film)
-    assert equal(patient.develop(film), expected(film))
 
 
 # What hangs, crashes or grows

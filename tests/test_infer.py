@@ -1,5 +1,8 @@
 """One film in, one answer out: calibrated, the same each time, or an error."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -13,10 +16,11 @@ from node import bundle as bundles
 from node import network
 from node.bundle import Rule
 from node.errors import BundleError, ConfigError, InferenceError, NotAssessable, Reason
-from node.graph import load_models
-from node.infer import Reader, replay_golden, triage
+from node.graph import Answers, load_models
+from node.infer import AT_ONCE, Reader, _warmed, replay_golden, triage
 from node.likeness import bank_bytes
-from node.pixels import model_input, read_picture
+from node.pixels import InputSpec, model_input, read_picture
+from node.prints import print_of
 from node.study import FilmWarning, Prediction, Triage
 from tests.bundles import SHIPPED, film_check, variant
 
@@ -131,6 +135,60 @@ def logits_of(bundle, planes):
 
 def probabilities_of(reader, planes):
     return np.array([[finding.probability for finding in reader.read(plane).findings] for plane in planes])
+
+
+SIDE_BY_SIDE = """
+import sys
+from node import bundle as bundles
+from node.infer import AT_ONCE, Reader
+from node.pixels import read_picture
+from node.prints import print_of
+bundle = bundles.load(sys.argv[1])
+reader = Reader(bundle, "cpu")
+prints = [print_of(read_picture(bundle.folder / case.file), bundle.manifest.preprocessing) for case in bundle.golden]
+alone = [repr(reader.read_print(film).to_json()) for film in prints]
+for first in range(len(prints)):
+    films = prints[first : first + reader.at_once]
+    together = [repr(answer.to_json()) for answer in reader.read_prints(films)]
+    assert together == alone[first : first + reader.at_once]
+print(reader.at_once)
+"""
+
+
+@pytest.mark.parametrize("kernels", ["0", "1"], ids=["TensorFlow's own kernels", "oneDNN's"])
+def test_a_film_gets_the_same_bytes_in_company_as_by_itself_or_no_company(kernels):
+    command = [sys.executable, "-c", SIDE_BY_SIDE, str(SHIPPED)]
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": kernels}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 1 <= int(done.stdout) <= AT_ONCE
+
+
+@pytest.mark.parametrize("alike", range(1, AT_ONCE + 3))
+def test_so_many_films_are_read_at_once_as_get_their_own_answers(alike):
+    def graph(batch):
+        rounding = np.float32(1e-7 if len(batch) > alike else 0)
+        mean = batch.mean((1, 2))[:, np.newaxis] + rounding
+        return Answers(mean, mean, mean, np.repeat(mean, 5, axis=1))
+
+    assert _warmed(graph, InputSpec(8, 8)) == (min(alike, AT_ONCE), 5)
+
+
+def test_of_films_side_by_side_those_are_refused_that_would_be_by_themselves(watchful, planes):
+    spec = watchful.bundle.manifest.preprocessing
+    noise = np.random.default_rng(0).random((300, 300), np.float32)
+    first, second = list(planes.values())[:2]
+    films = [print_of(plane, spec) for plane in (noise, first, noise, second)]
+    answers = watchful.read_prints(films)
+    assert [isinstance(answer, NotAssessable) for answer in answers] == [True, False, True, False]
+    assert [isinstance(answer, Prediction) for answer in watchful.read_prints(films, refuse=False)] == [True] * 4
+    for film, answer in zip(films[1::2], answers[1::2], strict=True):
+        assert by_label(answer) == pytest.approx(by_label(watchful.read_print(film)), abs=1e-5)
+    assert all(isinstance(answer, NotAssessable) for answer in watchful.read_prints(films[::2]))
+
+
+def by_label(prediction):
+    return {finding.label: finding.probability for finding in prediction.findings}
 
 
 def test_the_probabilities_are_the_models_own_at_the_bundles_temperature(reader, bundle, planes):

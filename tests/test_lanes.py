@@ -88,17 +88,20 @@ def test_a_task_that_waits_or_is_in_work_is_not_taken_twice(opened: Open) -> Non
     wait_until(lambda: work.begun == [task(1), task(2), task(1)], what="a task that is done may be put in again")
 
 
-def test_the_task_that_is_due_next_is_known_while_another_is_in_work(opened: Open) -> None:
+def test_the_tasks_that_are_due_next_are_known_while_another_is_in_work(opened: Open) -> None:
     work = Held()
     lane = opened(work)
-    assert lane.next_up() is None
+    assert lane.next_up(4) == []
     lane.put(task(1))
     wait_until(lambda: work.begun == [task(1)])
     lane.put(task(2), wait_s=600)
-    assert lane.next_up() is None, "neither what is in work nor what is to wait"
+    assert lane.next_up(4) == [], "neither what is in work nor what is to wait"
     lane.put(task(3))
     lane.put(task(4))
-    assert lane.next_up() == task(3)
+    lane.put(task(5))
+    assert lane.next_up(1) == [task(3)]
+    assert lane.next_up(2) == [task(3), task(4)]
+    assert lane.next_up(9) == [task(3), task(4), task(5)]
     work.go_on.set()
 
 

@@ -48,6 +48,9 @@ class Scripted(Journey):
     def look_ahead(self, task: Task) -> None:
         self.script.get("look_ahead", lambda _: None)(task)
 
+    def forget_ahead(self) -> None:
+        self.seen.append("forget ahead")
+
     def compose(self, task: Task) -> None:
         self._do("compose", task)
 
@@ -172,6 +175,23 @@ def test_the_next_study_is_looked_at_once_this_one_is_read_and_whatever_it_meets
     assert order == ["read a", "look ahead f", "compose a", "read f", "compose f"]
     assert alarms == [("look_ahead.failed", second.study_key)]
     assert journey.spool.agenda.tasks("parked") == []
+
+
+def test_the_next_studies_are_looked_at_but_for_one_at_which_the_worker_died(start: Start) -> None:
+    go_on, seen = threading.Event(), []
+    desk, journey = start(read=lambda _: go_on.wait(30), look_ahead=lambda task: seen.append(task.study_key[0]))
+    others = [replace(READ, study_key=letter * 32) for letter in "bcdef"]
+    journey.spool.agenda.claim(others[1], workflow.supervisor())
+    desk._put(READ)
+    wait_until(lambda: "read - 1" in journey.seen)
+    for task in others:
+        desk._put(task)
+    journey.script["compose"] = lambda _: go_on.clear()  # the second study waits again
+    go_on.set()
+    wait_until(lambda: len(seen) >= workflow.LOOKED_AHEAD - 1)
+    assert "".join(seen[:3]) == "bde"
+    del journey.script["compose"]
+    go_on.set()
 
 
 def test_a_destination_that_takes_long_holds_up_no_other_and_no_reading(start: Start) -> None:
@@ -376,6 +396,7 @@ def test_a_study_whose_composing_kills_the_worker_twice_is_parked_too(start: Sta
     journey.spool.agenda.note(READ)
     wait_until(lambda: bool(claims) and idle(journey))
     assert claims == [2], "reading it does not make the death before forgotten"
+    assert journey.seen[:2] == ["forget ahead", "read - 1"], "it is read by itself"
 
 
 def test_a_study_at_which_the_whole_node_died_is_read_again_however_often(start: Start) -> None:

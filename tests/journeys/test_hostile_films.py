@@ -32,13 +32,13 @@ HANGS_AT = 1000
 HANGING_READER = f"""
 import sys, time, types
 sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
-def read_print(self, film, refuse=True):
+def read_prints(self, films, refuse=True):
     from tests.readings import NORMAL
-    if film.picture.shape[1] == {HANGS_AT}:
+    if any(film.picture.shape[1] == {HANGS_AT} for film in films):
         time.sleep(10_000)
-    return NORMAL
+    return [NORMAL] * len(films)
 fake = types.ModuleType("node.infer")
-fake.Reader = type("Reader", (), {{"__init__": lambda *_: None, "device": "cpu", "read_print": read_print}})
+fake.Reader = type("Reader", (), {{"__init__": lambda *_: None, "device": "cpu", "at_once": 4, "read_prints": read_prints}})
 sys.modules["node.infer"] = fake
 """
 
