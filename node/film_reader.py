@@ -59,6 +59,9 @@ class FilmReader:
             Where the file cannot be read.
         """
         film = self._film(path)
+        if film.is_ahead and film.met_trouble:  # it may be over by now
+            self._drop(film)
+            film = self._film(path)
         self._print(film)
         if film.answer is None:
             self._answer([film, *self._company(film)])
@@ -105,8 +108,11 @@ class FilmReader:
             film.wait()
             watch.wind(self._step_s)
         if not film.is_sound:
-            self._films = OrderedDict((name, each) for name, each in self._films.items() if each is not film)
+            self._drop(film)
         return film.developed()
+
+    def _drop(self, film: _Film) -> None:
+        self._films = OrderedDict((name, each) for name, each in self._films.items() if each is not film)
 
     def _company(self, film: _Film) -> list[_Film]:
         """Return the films that lie ready beside this one."""
@@ -160,6 +166,11 @@ class _Film:
     def is_sound(self) -> bool:
         """Whether there is a print."""
         return self.is_developed and self._error is None
+
+    @property
+    def met_trouble(self) -> bool:
+        """Whether there is no print for a reason that is not the film's own."""
+        return self.is_developed and not (self.is_sound or isinstance(self._error, NotAssessable))
 
     def wait(self) -> None:
         """Wait until it is developed."""

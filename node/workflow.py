@@ -49,7 +49,7 @@ class Desk:
     def __init__(self, journey: Journey) -> None:
         self._journey = journey
         self._agenda = journey.spool.agenda
-        self._todo = journey.spool.folder / "todo"
+        self._todo = str(journey.spool.folder / "todo")
         self._stopped = threading.Event()
         self._lanes: dict[str, Lane] = {}
         self._opening = threading.Lock()
@@ -74,23 +74,27 @@ class Desk:
             scu.close()
 
     def _run(self) -> None:
-        reconciled_s = -RECONCILE_EVERY_S
         while not self._stopped.is_set():
-            time.sleep(CLERK_EVERY_S)  # in half the CPU time of a wait for the event
             # Without the clerk nothing is read any more; what it did not come to do it finds again.
             with log.Outlived("clerk.failed", wait_s=ROOM_EVERY_S) as look:
-                if time.monotonic() - reconciled_s >= RECONCILE_EVERY_S:
-                    self.reconcile()
-                    reconciled_s = time.monotonic()
-                if self._is_changed():
-                    self._hand_out()
+                self._look_after_the_spool()
             if look.failed:
                 self._looked_ns = 0
                 self._stopped.wait(ROOM_EVERY_S)
 
+    def _look_after_the_spool(self) -> None:
+        reconciled_s = -RECONCILE_EVERY_S
+        while not self._stopped.is_set():
+            time.sleep(CLERK_EVERY_S)  # in half the CPU time of a wait for the event
+            if time.monotonic() - reconciled_s >= RECONCILE_EVERY_S:
+                self.reconcile()
+                reconciled_s = time.monotonic()
+            if self._is_changed():
+                self._hand_out()
+
     def _is_changed(self) -> bool:
         """Tell whether there may be tasks that the last look did not see."""
-        changed_ns = self._todo.stat().st_mtime_ns
+        changed_ns = os.stat(self._todo).st_mtime_ns  # noqa: PTH116  # a hundred times a second
         if changed_ns == self._looked_ns:
             return False
         self._looked_ns = changed_ns if abs(time.time_ns() - changed_ns) > TICK_S * 1e9 else 0

@@ -158,19 +158,32 @@ def test_a_film_that_is_refused_is_refused_in_its_turn_and_each_time(desk: Desk)
     assert desk.networks.seen == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("error", [NotAssessable(Reason.NO_PIXELS), InferenceError("no developer"), OSError(5, "I/O")])
-@pytest.mark.parametrize("ahead", [False, True], ids=["in its turn", "ahead"])
-def test_what_decoding_met_is_told_in_the_films_turn_and_tried_anew_when_it_is_asked_for_again(
-    desk: Desk, error: Exception, ahead: bool
+ERRORS = [NotAssessable(Reason.NO_PIXELS), InferenceError("no developer"), OSError(5, "I/O")]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_what_decoding_met_is_told_and_tried_anew_when_the_film_is_asked_for_again(
+    desk: Desk, error: Exception
 ) -> None:
     desk.room.fails["1"] = [error]
-    if ahead:
-        desk.look_ahead(2, 1)
-        assert desk.read(2) == "answer 2"
     with pytest.raises(type(error)):
         desk.read(1)
     assert desk.read(1) == "answer 1"
-    assert desk.networks.seen[-1] == [1]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_of_what_decoding_met_ahead_what_is_the_films_own_is_told_in_its_turn_and_all_else_is_tried_again(
+    desk: Desk, error: Exception
+) -> None:
+    desk.room.fails["1"] = [error]
+    desk.look_ahead(2, 1)
+    assert desk.read(2) == "answer 2"
+    assert desk.networks.seen == [[2]]
+    if isinstance(error, NotAssessable):
+        with pytest.raises(NotAssessable):
+            desk.read(1)
+    assert desk.read(1) == "answer 1"
+    assert desk.room.asked == ["2", "1", "1"]
 
 
 def test_a_film_is_decoded_and_read_once_for_its_reading_and_its_picture(desk: Desk) -> None:
