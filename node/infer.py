@@ -26,7 +26,8 @@ from node.study import UNRELIABLE, FilmWarning, Finding, Prediction, Triage
 
 Array = npt.NDArray[np.float32]
 
-# Films that are read side by side: a third of the networks' CPU time is saved by four, a quarter by two, little more by six.
+# Films that are read side by side: a third of the networks' CPU time is saved by four, a quarter by two, little more by six
+# (docs/performance.md).
 AT_ONCE = 4
 
 
