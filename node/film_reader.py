@@ -59,9 +59,6 @@ class FilmReader:
             Where the file cannot be read.
         """
         film = self._film(path)
-        if film.is_ahead and film.met_trouble:  # it may be over by now
-            self._drop(film)
-            film = self._film(path)
         self._print(film)
         if film.answer is None:
             self._answer([film, *self._company(film)])
@@ -93,7 +90,7 @@ class FilmReader:
         """Return a film, which is being decoded at the latest from now on."""
         # By its time, too: a study that was forgotten may come again under the same name.
         name = path, path.stat().st_mtime_ns
-        if name not in self._films:
+        if name not in self._films or self._films[name].met_trouble:  # which may be over by now
             self._films[name] = _Film(path)
             self._to_develop.put(self._films[name])
         while len(self._films) > KEPT:
