@@ -82,13 +82,14 @@ def weights_of(model):
 
 
 def test_the_loss_falls(films, pictures, recipe, tmp_path):
+    """By batches of 32: with 8, what BatchNormalization takes for the mean of a batch sways the loss by more than it falls."""
     stages = (Stage("all", 6, 0.003),)
-    longer = replace(recipe, fit=replace(recipe.fit, stages=stages, steps_per_epoch=8))
+    longer = replace(recipe, fit=replace(recipe.fit, stages=stages, steps_per_epoch=8, batch=32))
     taught = lesson(films, pictures, longer, tmp_path)
     fit(taught)
     losses = [row["loss"] for row in State.load(taught.checkpoint).history]
     assert len(losses) == 6
-    assert losses[-1] < 0.75 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_an_interrupted_training_ends_as_one_that_was_not(films, pictures, recipe, whole, tmp_path, monkeypatch):
