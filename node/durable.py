@@ -40,10 +40,11 @@ def key_of(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path | str) -> None:
     """Make a folder and its missing parents, each readable by this user alone and durable in its own parent."""
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112  # asked for each instance, of which there are many; Path.is_dir costs more
         return
+    folder = Path(folder)
     make_folder(folder.parent)
     folder.mkdir(FOLDER_MODE, exist_ok=True)
     sync_folder(folder.parent)
@@ -170,7 +171,7 @@ class NewFile:
                 self.path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Fsync a folder, so that a rename or link in it is on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

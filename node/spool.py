@@ -34,7 +34,6 @@ import re
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -87,6 +86,7 @@ class Unsent(StrEnum):
 # A file that a person, or a program of theirs, put among ours must not stop the node: it is passed over.
 _KEY = re.compile(r"[0-9a-f]{32}")
 _INSTANCE = re.compile(rf"{_KEY.pattern}\.({'|'.join(Kind)})\.dcm")
+_ENDINGS = {kind: f".{kind}.dcm" for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Spool:
         try:
             if self.room().is_short:
                 raise OutOfResources.reserved()
-            return NewFile(self._incoming / f"{uuid.uuid4().hex}.part")
+            return NewFile(self._incoming / f"{os.urandom(16).hex()}.part")
         except OSError as error:
             raise OutOfResources.on(error) from None
 
@@ -217,7 +217,8 @@ class Spool:
             for part in parts:
                 file.write(part)
             file.sync()
-            return self._place(file, self.study_folder(key_of(study_uid)), key_of(sop_instance_uid), kind)
+            # As paths, the study's folder and its files would cost as much as the walk over the data set.
+            return self._place(file, f"{self._studies}/{key_of(study_uid)}", key_of(sop_instance_uid), kind)
         except CannotUnderstand:
             is_refused = True
             raise
@@ -227,15 +228,14 @@ class Spool:
             if not (is_refused and file is content):
                 file.discard()
 
-    def _place(self, file: NewFile, study: Path, instance_key: str, kind: Kind) -> bool:
+    def _place(self, file: NewFile, study: str, instance_key: str, kind: Kind) -> bool:
         """Give a whole file its name in the study, or find it there already."""
-        # As paths they would cost as much as the walk over the data set.
-        names = {each: f"{study}/{instance_key}.{each}.dcm" for each in Kind}
+        name = f"{study}/{instance_key}"
         with self._placing:  # where two associations bring one UID or one study at once, the first is done first
-            held = next((name for name in names.values() if os.path.exists(name)), None)  # noqa: PTH110
+            held = next(filter(os.path.exists, [name + ending for ending in _ENDINGS.values()]), None)
             if held is None:
                 make_folder(study)
-                file.keep_as(names[kind])
+                file.keep_as(name + _ENDINGS[kind])
             else:
                 os.utime(study)  # who sends it again wants the study held
         if held and not (filecmp.cmp(file.path, held, shallow=False) or is_same_instance(Path(held), file.path)):
@@ -329,7 +329,7 @@ class Spool:
         OSError
             When the disk does not let it go; it is then held as before, or in the trash.
         """
-        gone = self.trash / f"{study_key}.{uuid.uuid4().hex}"
+        gone = self.trash / f"{study_key}.{os.urandom(16).hex()}"
         make_folder(self.trash)
         with self._settling, self._placing:
             if time.time() - self.touched(study_key) < untouched_s or not self.is_through(study_key):

@@ -167,7 +167,7 @@ def test_whoever_finds_an_instance_held_waits_until_it_is_durable(spool, monkeyp
     synced = []
     monkeypatch.setattr("node.spool.sync_folder", synced.append)
     assert take(spool) is False
-    assert synced == [spool.study_folder(KEY)]
+    assert synced == [str(spool.study_folder(KEY))]
 
 
 # A disk that does not take it
