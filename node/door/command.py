@@ -56,6 +56,7 @@ _SOP_CLASSES = {
 }
 _ALWAYS = {COMMAND_FIELD, DATA_SET_TYPE}
 _LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
+_IS_UID = re.compile(rb"[\x21-\x5b\x5d-\x7e]{1,64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ def _number(elements: dict[int, memoryview], element: int) -> int:
 
 def _uid(elements: dict[int, memoryview], element: int) -> bytes:
     value = bytes(elements.get(element, b"")).rstrip(b"\0 ")
-    if not re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", value):
+    if not _IS_UID(value):
         raise _malformed()
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.uid import UID
 
@@ -21,6 +22,7 @@ _IDENTITY = (
     *(MANUFACTURER, MODEL_NAME),
 )
 WANTED = frozenset((*_IDENTITY, SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS))
+_IS_UID = re.compile(r"[0-9.]{1,64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,20 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str, sop_class_uid: s
         (STUDY_INSTANCE_UID, "Study Instance"),
         (SERIES_INSTANCE_UID, "Series Instance"),
     ):
-        if not re.fullmatch(r"[0-9.]{1,64}", structure.text(tag)):
+        if not _IS_UID(structure.text(tag)):
             raise DataSetMismatch(f"{name} UID is missing or malformed")
-    _check_pixel_data(structure, UID(transfer_syntax_uid).is_encapsulated)
+    _check_pixel_data(structure, _is_encapsulated(transfer_syntax_uid))
     return Inspected(
         structure.text(STUDY_INSTANCE_UID),
         structure.text(PATIENT_ID),
         structure.text(MANUFACTURER),
         structure.text(MODEL_NAME),
     )
+
+
+@lru_cache  # pydicom looks at the whole UID anew for each instance
+def _is_encapsulated(transfer_syntax_uid: str) -> bool:
+    return bool(UID(transfer_syntax_uid).is_encapsulated)
 
 
 def _check_pixel_data(structure: Structure, encapsulated: bool) -> None:

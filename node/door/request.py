@@ -29,6 +29,8 @@ _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x30, 0x40
 _MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _ROLE_SELECTION, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x54, 0x55
 # A response needs room in a P-DATA-TF behind the header of its PDV (PS3.8 9.3.5.1).
 _LEAST_MAXIMUM_LENGTH, _USUAL_MAXIMUM_LENGTH = 16, 16_384
+_IS_AE_TITLE = re.compile(rb"[\x20-\x5b\x5d-\x7e]{1,16}").fullmatch
+_IS_UID = re.compile(rb"[\x21-\x5b\x5d-\x7e]{1,64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _item(kind: int, value: bytes) -> bytes:
 def _ae_title(value: bytes | bytearray) -> str:
     """Return an AE title without its padding, some of which is zeros; empty where it is none (PS3.5 6.2)."""
     title = bytes(value).rstrip(b"\0").strip(b" ")
-    return title.decode() if re.fullmatch(rb"[\x20-\x5b\x5d-\x7e]{1,16}", title) else ""
+    return title.decode() if _IS_AE_TITLE(title) else ""
 
 
 def _uid(value: memoryview) -> str:
@@ -207,7 +209,7 @@ def _uid_if_any(value: memoryview) -> str:
     What nobody knows is not accepted anyway.
     """
     uid = bytes(value).rstrip(b"\0 ")
-    return uid.decode() if re.fullmatch(rb"[\x21-\x5b\x5d-\x7e]{1,64}", uid) else ""
+    return uid.decode() if _IS_UID(uid) else ""
 
 
 def _context(value: memoryview) -> ProposedContext:
