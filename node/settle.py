@@ -89,7 +89,7 @@ class Settler:
                 if association in arrival.open:
                     arrival.open.discard(association)
                     arrival.released_s = time.monotonic()
-            self._changed.notify()
+                    self._changed.notify()
 
     def _due_s(self, arrival: _Arrival) -> float:
         """Return when the study is complete if nothing more happens."""

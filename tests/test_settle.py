@@ -178,6 +178,17 @@ def test_ending_an_association_twice_does_not_start_its_wait_again(clock):
     assert due_in_s(settler, clock) == 0.25
 
 
+def test_only_the_end_of_an_association_that_brought_something_wakes_the_thread(clock, monkeypatch):
+    settler, woken = idle(), []
+    settler.arrived("a", 1)
+    monkeypatch.setattr(settler._changed, "notify", lambda: woken.append(True))
+    settler.released(2)
+    assert not woken
+    settler.released(1)
+    settler.released(1)
+    assert woken == [True]
+
+
 def test_quiet_s_is_never_shorter_than_settle_s(clock):
     settler = idle(settle_s=3.0, quiet_s=0.5)
     settler.arrived("a", 1)
