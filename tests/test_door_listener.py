@@ -172,6 +172,14 @@ def test_a_request_waits_for_a_place_that_is_about_to_be_free(tmp_path):
         assert second.echo() == 0x0000
 
 
+def test_the_end_of_an_association_does_not_wake_the_door_where_nobody_waits(door, monkeypatch):
+    bell, at_work, rung = door.receiver._server._bell, threads(), []
+    monkeypatch.setattr(bell, "ring", lambda ring=bell.ring: rung.append(ring()))
+    assert door.lives()
+    wait_until(lambda: threads() == at_work, 10, "its threads ending")
+    assert not rung
+
+
 def test_of_those_who_wait_the_last_to_come_gets_the_place(tmp_path):
     """In a crowd, who has waited for long is about to give up; so whoever comes is served soon or not at all."""
     with opened(tmp_path / "spool", {"place_s": 20}, associations=1) as door:

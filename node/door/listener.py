@@ -118,7 +118,8 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         """Note that an association has ended, from its own thread."""
         self.room.leave(association)
         self._on_ended(association)
-        self._bell.ring()
+        if self._arrivals:  # one of them may wait for its place
+            self._bell.ring()
 
     def counts(self) -> dict[str, Any]:
         """Return how many connections there are now, and what was noted since the start."""
