@@ -77,7 +77,7 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # pynetdicom has 
         acceptor.implementation_class_uid = entity.implementation_class_uid
         acceptor.implementation_version_name = entity.implementation_version_name
         acceptor.supported_contexts = self._server.contexts
-        acceptor.address_info = AddressInformation.from_tuple(self._server.server_address)
+        acceptor.address_info = self._server.address_info
         self.requestor.address_info = AddressInformation.from_tuple((self.peer.address, 0))
         self.requestor.ae_title = self.peer.calling
 

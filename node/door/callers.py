@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from node.door import verdict
 from node.door.request import APPLICATION_CONTEXT_NAME, AssociationRequest
@@ -101,6 +102,7 @@ class Callers:
         return networks is None or any(ipaddress.ip_address(address) in network for network in networks)
 
 
+@lru_cache(maxsize=1024)  # each association asks for the same one three times
 def plain(address: str) -> str:
     """Return an IP address without a zone, and an IPv4 address that came over IPv6 as what it is (RFC 4291 2.5.5.2)."""
     found = ipaddress.ip_address(address.partition("%")[0])

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationServer
+from pynetdicom.transport import AddressInformation, AssociationServer
 
 from node import log
 from node.bell import Bell
@@ -72,6 +72,8 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
     ----------
     room : Room
     tally : Tally
+    address_info : pynetdicom.transport.AddressInformation
+        Where it listens, which all associations share.
     """
 
     request_queue_size = BACKLOG
@@ -96,6 +98,7 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         self._arrivals = Arrivals(limits)
         self._stopping, self._look_due_s = False, 0.0
         super().__init__(*args, **options)
+        self.address_info = AddressInformation.from_tuple(self.server_address)  # asks the system for the name's address
         self.ae.maximum_associations = sys.maxsize  # upstream's own limit; the room has ours
         self.socket.setblocking(False)
         self._bell = Bell()
