@@ -121,7 +121,8 @@ class Listener(AssociationServer):  # type: ignore[misc]  # pynetdicom has no ty
         """Note that an association has ended, from its own thread."""
         self.room.leave(association)
         self._on_ended(association)
-        if self._arrivals:  # one of them may wait for its place
+        # One may wait for this place: each is among the arrivals before it asks for one, so none asks in vain and is missed here.
+        if self._arrivals:
             self._bell.ring()
 
     def counts(self) -> dict[str, Any]:
