@@ -13,11 +13,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from node.durable import FILE_MODE, NewFile, make_folder, read_json, write_json
@@ -27,6 +26,8 @@ COUNT_LIMIT = 200
 # One object must not push out all others.
 LARGEST_SHARE = 4
 KEPT_S = 30 * 86_400.0
+# What names begin with, so that they sort by their age.
+_NAMED_BY = "%Y%m%d-%H%M%S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Quarantine:
         if size > self._limit_bytes // LARGEST_SHARE:
             return
         now = datetime.now(UTC)
-        name = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:8]}"
+        name = f"{now:{_NAMED_BY}}-{uuid.uuid4().hex[:8]}"
         with self._lock:
             make_folder(self._folder)
             self._prune(COUNT_LIMIT - 1, self._limit_bytes - size)
@@ -100,12 +101,10 @@ class Quarantine:
                 raise
 
     def prune(self) -> None:
-        """Drop what was kept for long enough, and what a stopped receiver left without its reason."""
+        """Drop what was kept for long enough, what a stopped receiver left without its reason, and reasons of nothing."""
         with self._lock:
-            known = {entry.name for entry in self._entries()}
-            for path in self._folder.glob("*.dcm"):
-                if path.stem not in known:
-                    self.drop(path.stem)
+            for name in {entry.name for entry in self._entries()} ^ self._sizes().keys():
+                self.drop(name)
             self._prune(COUNT_LIMIT, self._limit_bytes)
 
     def entries(self) -> list[Refused]:
@@ -135,22 +134,35 @@ class Quarantine:
         return to
 
     def _prune(self, count: int, limit_bytes: int) -> None:
-        """Drop the oldest until the rest is young, and no more than so many and so much."""
-        kept = list(self._entries())
-        total = sum(entry.bytes for entry in kept)
-        for index, entry in enumerate(kept):
-            age_s = time.time() - datetime.fromisoformat(entry.at).timestamp()
-            if age_s <= KEPT_S and len(kept) - index <= count and total <= limit_bytes:
+        """Drop the oldest until the rest is young, and no more than so many and so much.
+
+        By names and sizes: to read why each is here would make a refusal the dearer the more there were before it.
+        """
+        kept = sorted(self._sizes().items())
+        total = sum(size for _, size in kept)
+        kept_since = f"{datetime.now(UTC) - timedelta(seconds=KEPT_S):{_NAMED_BY}}"
+        for index, (name, size) in enumerate(kept):
+            if name >= kept_since and len(kept) - index <= count and total <= limit_bytes:
                 return
-            self.drop(entry.name)
-            total -= entry.bytes
+            self.drop(name)
+            total -= size
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the bytes of each file that is kept, by name."""
+        sizes = {}
+        for path in self._folder.glob("*.dcm"):
+            with contextlib.suppress(FileNotFoundError):  # a person has dropped it just now
+                sizes[path.stem] = path.stat().st_size
+        return sizes
 
     def _entries(self) -> Iterator[Refused]:
-        """Yield what is kept, the oldest first: names begin with the time."""
+        """Yield what is kept, the oldest first."""
         for path in sorted(self._folder.glob("[!.]*.json")):
             # Dropped between the list and the look, or spoilt by a hand that is not ours: then it is no reason to refuse more.
             with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-                yield Refused(**read_json(path))
+                entry = Refused(**read_json(path))
+                if entry.name == path.stem:  # what is dropped is named by it
+                    yield entry
 
     def _path(self, name: str, suffix: str) -> Path:
         return self._folder / f"{name}.{suffix}"

@@ -120,6 +120,21 @@ def test_no_more_bytes_than_the_limit_are_kept_and_none_of_one_that_would_push_o
     assert [entry.bytes for entry in held(spool).entries()] == [250, 200, 200, 200]
 
 
+def test_a_refusal_costs_no_look_at_the_reasons_of_those_before_it(spool, no_fsync, monkeypatch):
+    refuse(spool, held(spool), reason="before")
+    with monkeypatch.context() as watched:
+        watched.setattr(quarantine, "read_json", lambda path: pytest.fail(f"{path.name} was read"))
+        refuse(spool, held(spool), reason="new")
+    assert {entry.reason for entry in held(spool).entries()} == {"before", "new"}
+
+
+def test_a_reason_whose_instance_is_gone_goes_too(spool):
+    refuse(spool, held(spool))
+    next((spool.folder / "quarantine").glob("*.dcm")).unlink()
+    held(spool).prune()
+    assert names(spool) == []
+
+
 def test_nothing_is_kept_where_the_configuration_grants_no_room(spool):
     refuse(spool, held(spool, 0))
     assert names(spool) == []
@@ -143,6 +158,17 @@ def test_what_a_foreign_hand_spoilt_is_no_reason_to_keep_no_more(spool):
     held(spool).prune()
     assert [entry.reason for entry in held(spool).entries()] == ["new"]
     assert len(names(spool)) == 3, "the new one, and the notes that are not ours"
+
+
+def test_a_reason_that_names_another_file_than_its_own_deletes_nothing(spool):
+    refuse(spool, held(spool))
+    (said,) = (spool.folder / "quarantine").glob("*.json")
+    other = spool.folder / "other.dcm"
+    other.write_bytes(b"not of the quarantine")
+    said.with_name("20200101-000000-0.json").write_text(json.dumps(read_json(said) | {"name": "../other"}))
+    held(spool).prune()
+    assert other.exists()
+    assert [entry.name for entry in held(spool).entries()] == [said.stem]
 
 
 def _age(spool, by):

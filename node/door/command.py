@@ -12,7 +12,6 @@ DICOM PS3.7 6.3.1 (command sets are in Implicit VR Little Endian), 9.3 and 10.3 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -56,7 +55,6 @@ _SOP_CLASSES = {
 }
 _ALWAYS = {COMMAND_FIELD, DATA_SET_TYPE}
 _LAST_FRAGMENT_OF_A_COMMAND = b"\3"  # PS3.8 E.2
-_IS_UID = re.compile(rb"[\x21-\x5b\x5d-\x7e]{1,64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +184,7 @@ def _number(elements: dict[int, memoryview], element: int) -> int:
 
 def _uid(elements: dict[int, memoryview], element: int) -> bytes:
     value = bytes(elements.get(element, b"")).rstrip(b"\0 ")
-    if not _IS_UID(value):
+    if not message_bytes.COULD_BE_UID(value):
         raise _malformed()
     return value
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
+from node import message_bytes
 from node.door.verdict import INVALID_PARAMETER, UNEXPECTED_PDU, UNRECOGNIZED_PDU, Violation
 from node.storage_classes import STORAGE_CLASSES
 
@@ -30,7 +31,6 @@ _MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _ROLE_SELECTION, _IMPLEMENTATION_VERSION
 # A response needs room in a P-DATA-TF behind the header of its PDV (PS3.8 9.3.5.1).
 _LEAST_MAXIMUM_LENGTH, _USUAL_MAXIMUM_LENGTH = 16, 16_384
 _IS_AE_TITLE = re.compile(rb"[\x20-\x5b\x5d-\x7e]{1,16}").fullmatch
-_IS_UID = re.compile(rb"[\x21-\x5b\x5d-\x7e]{1,64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _uid_if_any(value: memoryview) -> str:
     What nobody knows is not accepted anyway.
     """
     uid = bytes(value).rstrip(b"\0 ")
-    return uid.decode() if _IS_UID(uid) else ""
+    return uid.decode() if message_bytes.COULD_BE_UID(uid) else ""
 
 
 def _context(value: memoryview) -> ProposedContext:

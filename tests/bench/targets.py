@@ -69,7 +69,7 @@ def _ratio(case: str, subject: str, other: str, quantity: str) -> Callable[[Figu
 
 
 def _ingest(kind: str, other: str, quantity: str) -> Callable[[Figures], float | None]:
-    return _ratio(ingest.case(kind, 4), NODE, other, quantity)
+    return _ratio(ingest.case(kind, ingest.TARGETED), NODE, other, quantity)
 
 
 _LATER = whole_way.LATENCY
