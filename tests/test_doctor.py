@@ -209,6 +209,14 @@ def test_orthanc_says_that_it_is_called_by_a_wrong_title(tmp_path: Path) -> None
 
 
 @pytest.mark.peers
+def test_the_web_port_of_orthanc_in_place_of_its_dicom_port_is_named(tmp_path: Path) -> None:
+    with Orthanc(tmp_path) as orthanc:
+        found = bad(there_is(pacs(orthanc.http_port)))
+    assert "a web server (HTTP) answers" in found.found
+    assert "destinations.pacs.port" in found.mend
+
+
+@pytest.mark.peers
 def test_orthanc_says_that_it_does_not_know_the_node(tmp_path: Path) -> None:
     strict = {"DicomAlwaysAllowStore": False, "DicomAlwaysAllowEcho": False, "DicomCheckModalityHost": True}
     with Orthanc(tmp_path, options=strict) as orthanc:
