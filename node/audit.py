@@ -1,4 +1,4 @@
-"""Audit records: who brought, fetched and looked at which study, who was turned away, and when the node ran.
+"""Audit records: who brought, fetched, looked at and decided on which study, who was turned away, and when the node ran.
 
 ``opened`` begins the trail of one process; without it, and where the configuration names nowhere to send records to,
 everything here does nothing. Nothing waits for a record to be written, and none that cannot be written stops a study:
@@ -70,7 +70,7 @@ PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
 STUDY_KEY: Code = ("STUDY_KEY", PRIVATE_SCHEME, "Digest of the Study Instance UID")
 
 SUCCESS, MINOR_FAILURE, SERIOUS_FAILURE = "0", "4", "8"
-_CREATE, _READ, _EXECUTE = "C", "R", "E"
+_CREATE, _READ, _UPDATE, _EXECUTE = "C", "R", "U", "E"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +197,27 @@ def looked_at(address: str, study: Study) -> None:
         _trail.record(_accessed(_trail, address, study))
 
 
-def study_of(key: str, result: Path) -> Study:
-    """Return which study a result belongs to; the result is opened only where records name studies by their own UIDs."""
-    if _trail is None or not _trail.is_plain:
+def decided(what: str, by: str, study: Study) -> None:
+    """Record that a person had the results of a study sent, or kept from being sent.
+
+    Parameters
+    ----------
+    what : {"release", "withhold"}
+    by : str
+        Who, as far as that is known.
+    study : Study
+    """
+    if _trail:
+        _trail.record(_decided(_trail, what, by, study))
+
+
+def study_of(key: str, instance: Path | None) -> Study:
+    """Return which study an instance belongs to; it is opened only where records name studies by their own UIDs."""
+    if _trail is None or not _trail.is_plain or instance is None:
         return Study(key)
     from pydicom import dcmread  # late: the receiver chooses what pydicom brings along
 
-    header = dcmread(result, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "PatientID"])
+    header = dcmread(instance, stop_before_pixels=True, specific_tags=["StudyInstanceUID", "PatientID"])
     return Study(key, str(header.StudyInstanceUID), str(header.get("PatientID", "")))
 
 
@@ -416,6 +430,16 @@ def _accessed(trail: _Trail, address: str, study: Study) -> Element:
     return root
 
 
+def _decided(trail: _Trail, what: str, by: str, study: Study) -> Element:
+    """Return a DICOM Instances Accessed message (PS3.15 A.5.3.6): the results stay as they are, where they stand is updated."""
+    root = _message(INSTANCES_ACCESSED, _UPDATE, SUCCESS)
+    _participant(root, _Node("", trail.own.address, by), None, is_requestor=True)
+    _participant(root, trail.own, APPLICATION, is_requestor=False)
+    _source(root, trail)
+    _about(root, trail, study, {}, decision=what)
+    return root
+
+
 def _authenticated(trail: _Trail, kind: Code, outcome: str, address: str) -> Element:
     """Return a User Authentication message (PS3.15 A.5.3.12); the page knows one password and no names."""
     root = _message(USER_AUTHENTICATION, _EXECUTE, outcome, kind)
@@ -425,10 +449,14 @@ def _authenticated(trail: _Trail, kind: Code, outcome: str, address: str) -> Ele
     return root
 
 
-def _about(root: Element, trail: _Trail, study: Study, sop_classes: Mapping[str, int]) -> None:
-    """Add the study that a message is about, and its patient."""
+def _about(
+    root: Element, trail: _Trail, study: Study, sop_classes: Mapping[str, int], decision: str | None = None
+) -> None:
+    """Add the study that a message is about, what was decided of it, and its patient."""
     named = (STUDY_INSTANCE_UID, study.uid) if trail.is_plain else (STUDY_KEY, study.key)
     about = _object(root, "2", "3", *named, study.key)
+    if decision:
+        _detail(about, "Decision", decision)
     description = SubElement(about, "ParticipantObjectDescription")
     for uid, count in sorted(sop_classes.items()):
         SubElement(description, "SOPClass", UID=_text(uid), NumberOfInstances=str(count))
@@ -444,8 +472,7 @@ def _alert(trail: _Trail, reason: str, address: str, calling: str) -> Element:
         _participant(root, _Node(calling, address), None, is_requestor=False)
     _source(root, trail)
     about = _object(root, "2", "13", NODE_ID, address or trail.own.address, calling or "unknown")
-    value = base64.b64encode(reason.encode()).decode()
-    SubElement(about, "ParticipantObjectDetail", type="Alert Description", value=value)
+    _detail(about, "Alert Description", reason)
     return root
 
 
@@ -492,6 +519,10 @@ def _object(root: Element, kind: str, role: str, id_code: Code, identifier: str,
     _code(about, "ParticipantObjectIDTypeCode", id_code)
     SubElement(about, "ParticipantObjectName").text = _text(name)
     return about
+
+
+def _detail(parent: Element, kind: str, value: str) -> None:
+    SubElement(parent, "ParticipantObjectDetail", type=kind, value=base64.b64encode(value.encode()).decode())
 
 
 def _code(parent: Element, name: str, code: Code) -> None:

@@ -282,11 +282,13 @@ def release(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Have the results of a study sent that wait for a person, or were withheld."""
+    from node import audit
     from node import release as releases
     from node.spool import Spool
 
     settings = load(config)
-    task = releases.release(Spool(settings.spool.folder), settings.mode, study, _user())
+    with audit.opened(settings, "release"):
+        task = releases.release(Spool(settings.spool.folder), settings.mode, study, _user())
     typer.echo(f"{task.study_key}: is sent")
 
 
@@ -296,10 +298,13 @@ def withhold(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Have the results of a study kept and not sent that wait for a person; `release` sends them all the same."""
+    from node import audit
     from node import release as releases
     from node.spool import Spool
 
-    task = releases.withhold(Spool(load(config).spool.folder), study, _user())
+    settings = load(config)
+    with audit.opened(settings, "withhold"):
+        task = releases.withhold(Spool(settings.spool.folder), study, _user())
     typer.echo(f"{task.study_key}: is withheld")
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from node import log
+from node import audit, log
 from node.agenda import Task
 from node.durable import read_json, write_json
 from node.errors import Parked, ReleaseError
@@ -157,6 +157,7 @@ def release(spool: Spool, mode: str, study: str, by: str, generation: str = "") 
     if task in spool.agenda.tasks("unreleased") or withheld.exists():
         _note(spool, task, "release", by)
         if spool.agenda.release(task) or spool.agenda.release(task, withheld):
+            _record(spool, task, "release", by)
             return task
     raise ReleaseError(_why_not(spool, task))
 
@@ -183,6 +184,7 @@ def withhold(spool: Spool, study: str, by: str, generation: str = "") -> Task:
     if task in spool.agenda.tasks("unreleased"):
         _note(spool, task, "withhold", by)
         if spool.agenda.withhold(task, _withheld(spool, task)):
+            _record(spool, task, "withhold", by)
             return task
     raise ReleaseError(_why_not(spool, task))
 
@@ -216,6 +218,13 @@ def _note(spool: Spool, task: Task, what: str, by: str) -> None:
     name = "".join(each for each in by if each.isprintable())[:_LONGEST_NAME]
     asked_for = {"what": what, "by": name, "at": datetime.now(UTC).isoformat()}
     write_json(spool.generation_folder(task.study_key, task.generation) / _ASKED, asked_for)
+
+
+def _record(spool: Spool, task: Task, what: str, by: str) -> None:
+    """Record in the audit trail what was done; what keeps it from being recorded does not undo it."""
+    with log.Outlived("audit.failed", study=task.study_key):
+        results = spool.generation_folder(task.study_key, task.generation) / "results"
+        audit.decided(what, by, audit.study_of(task.study_key, next(results.rglob("*.dcm"), None)))
 
 
 def _why_not(spool: Spool, task: Task) -> str:

@@ -2,22 +2,30 @@
 
 import base64
 import json
+import os
+import pwd
 import re
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lxml import etree
+from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
+from typer.testing import CliRunner
 
 from node import audit, log
+from node.cli import app
 from node.config import Audit, Destination, Listen, Settings
 from node.durable import key_of
 from node.errors import ConfigError
+from node.study import Triage
 from tests.doors import opened as door_opened
+from tests.filled import PATIENT, FilledSpool
 from tests.peers import wait_until
 from tests.pki import Authority
 from tests.radiographs import radiograph
@@ -215,6 +223,73 @@ def test_results_that_a_destination_took_are_recorded(tmp_path):
     assert receiver == ("110152", "ORTHANC", "10.1.2.3", "false")
     assert sop_classes(root) == {ComprehensiveSRStorage: 1, SecondaryCaptureImageStorage: 2}
     assert objects(root) == [("STUDY_KEY", "a" * 32), ("2", "withheld")]
+
+
+# Results that a person decides on
+
+
+def decisions(path):
+    """Who decided what of which object, in order."""
+    return [
+        (
+            root.find("ActiveParticipant").get("UserID"),
+            base64.b64decode(root.find(".//ParticipantObjectDetail[@type='Decision']").get("value")).decode(),
+            objects(root)[0][1],
+        )
+        for root in messages(path)
+        if event(root) == ("110103", None, "U", "0")
+    ]
+
+
+def test_what_a_person_decides_is_recorded(tmp_path):
+    with trail(tmp_path, "web") as path:
+        audit.decided("withhold", "status page, 10.1.2.3", audit.Study("a" * 32))
+        audit.decided("release", "anna", audit.Study("b" * 32))
+    assert decisions(path) == [("status page, 10.1.2.3", "withhold", "a" * 32), ("anna", "release", "b" * 32)]
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A study whose results wait for a person, and a configuration: gives the task and a function that runs a command."""
+    filled = FilledSpool(tmp_path / "spool")
+    task = filled.read(Triage.URGENT)
+    filled.spool.agenda.finished(task)
+    filled.spool.agenda.keep_back(replace(task, verb="post"))
+    config, spool = tmp_path / "node.yaml", str(filled.spool.folder)
+
+    def run(verb, **how):
+        form = {"mode": "supervised", "spool": {"folder": spool}, "audit": {"file": str(tmp_path / "audit.log")} | how}
+        config.write_text(json.dumps(form))
+        return CliRunner().invoke(app, [verb, task.study_key, "--config", str(config)]).exit_code
+
+    return filled.spool, task, run
+
+
+def test_the_commands_record_what_took_effect_and_who_ran_them(tmp_path, waiting):
+    _, task, run = waiting
+    assert [run("withhold"), run("withhold"), run("release")] == [0, 1, 0]
+    who = pwd.getpwuid(os.getuid()).pw_name
+    assert decisions(tmp_path / "audit.log") == [(who, "withhold", task.study_key), (who, "release", task.study_key)]
+
+
+def test_they_name_study_and_patient_where_the_configuration_asks_for_it(tmp_path, waiting):
+    spool, task, run = waiting
+    (film,), (result,) = (
+        list(spool.study_folder(task.study_key).glob(each)) for each in ("*.dcm", "*/results/*/*/*.dcm")
+    )
+    result.write_bytes(film.read_bytes())
+    assert run("release", identifiers="plain") == 0
+    (root,) = (root for root in messages(tmp_path / "audit.log") if event(root)[0] == "110103")
+    assert objects(root) == [("110180", dcmread(film).StudyInstanceUID), ("2", PATIENT["PatientID"])]
+
+
+def test_what_cannot_be_recorded_is_done_all_the_same_and_told(tmp_path, waiting, said):
+    spool, task, run = waiting
+    assert run("release", identifiers="plain") == 0, (
+        "the result of this test is no DICOM file, so its patient is not known"
+    )
+    assert spool.agenda.tasks("todo") == [replace(task, verb="post")]
+    assert [name for name, _ in said] == ["audit.failed"]
 
 
 # Callers that are turned away

@@ -71,8 +71,7 @@ class Pictures:
 
     def study(self, spool: Spool, key: str) -> audit.Study:
         """Return the study as audit records name it."""
-        path = _leading_film(spool, key)
-        return audit.study_of(key, path) if path else audit.Study(key)
+        return audit.study_of(key, _leading_film(spool, key))
 
     def close(self) -> None:
         """End the process that decodes films."""
