@@ -6,15 +6,12 @@ records wait in a bounded queue, and what is lost is counted and alarmed.
 
 References
 ----------
-DICOM PS3.15 A.5 (messages; A.5.1 the schema; A.5.3.1, A.5.3.6, A.5.3.7, A.5.3.11 and A.5.3.12 those used here), A.6
-(transport).
+DICOM PS3.15 A.5 (messages: `node.audit_message`), A.6 (transport).
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import ipaddress
 import os
 import queue
 import threading
@@ -27,12 +24,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
-from node import log, syslog
+from node import audit_message, log, syslog
+from node.audit_message import Node, Reporter, Study
 from node.config import Destination, Settings
 from node.errors import ConfigError
-from node.product import PRIVATE_SCHEME
 from node.rate import Rate
 from node.rolling import RollingFile
 
@@ -46,48 +43,6 @@ LAST_RECORDS_S = 3.0
 ALERTS, WINDOW_S = 60, 60.0
 # Records of one association are not put off beyond so many studies.
 STUDIES_PUT_OFF = 200
-WITHHELD = "withheld"
-
-Code = tuple[str, str, str]
-_DCM = "DCM"
-APPLICATION_ACTIVITY: Code = ("110100", _DCM, "Application Activity")
-APPLICATION_START: Code = ("110120", _DCM, "Application Start")
-APPLICATION_STOP: Code = ("110121", _DCM, "Application Stop")
-INSTANCES_ACCESSED: Code = ("110103", _DCM, "DICOM Instances Accessed")
-INSTANCES_TRANSFERRED: Code = ("110104", _DCM, "DICOM Instances Transferred")
-SECURITY_ALERT: Code = ("110113", _DCM, "Security Alert")
-USER_AUTHENTICATION: Code = ("110114", _DCM, "User Authentication")
-LOGIN: Code = ("110122", _DCM, "Login")
-LOGOUT: Code = ("110123", _DCM, "Logout")
-NODE_AUTHENTICATION: Code = ("110126", _DCM, "Node Authentication")
-APPLICATION: Code = ("110150", _DCM, "Application")
-DESTINATION: Code = ("110152", _DCM, "Destination Role ID")
-SOURCE: Code = ("110153", _DCM, "Source Role ID")
-STUDY_INSTANCE_UID: Code = ("110180", _DCM, "Study Instance UID")
-NODE_ID: Code = ("110182", _DCM, "Node ID")
-PATIENT_NUMBER: Code = ("2", "RFC-3881", "Patient Number")
-# In place of the UID where identifiers are not to be told: the study's name in spool, log and status page.
-STUDY_KEY: Code = ("STUDY_KEY", PRIVATE_SCHEME, "Digest of the Study Instance UID")
-
-SUCCESS, MINOR_FAILURE, SERIOUS_FAILURE = "0", "4", "8"
-_CREATE, _READ, _UPDATE, _EXECUTE = "C", "R", "U", "E"
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Which study instances belong to.
-
-    Parameters
-    ----------
-    key : str
-        Its key in the spool.
-    uid, patient_id : str
-        They are recorded where the configuration says so, and nowhere else.
-    """
-
-    key: str
-    uid: str = ""
-    patient_id: str = ""
 
 
 @contextlib.contextmanager
@@ -110,17 +65,17 @@ def opened(settings: Settings, role: str) -> Iterator[None]:
         yield
         return
     _trail = _Trail(settings, role, outlets)
-    outcome = SERIOUS_FAILURE
+    outcome = audit_message.SERIOUS_FAILURE
     try:
-        _trail.record(_activity(_trail, APPLICATION_START, SUCCESS))
+        _trail.record(audit_message.activity(_trail.reporter, audit_message.APPLICATION_START, audit_message.SUCCESS))
         yield
-        outcome = SUCCESS
+        outcome = audit_message.SUCCESS
     except SystemExit:
-        outcome = SUCCESS
+        outcome = audit_message.SUCCESS
         raise
     finally:
         _trail.tell_held_back(at_once=True)
-        _trail.record(_activity(_trail, APPLICATION_STOP, outcome))
+        _trail.record(audit_message.activity(_trail.reporter, audit_message.APPLICATION_STOP, outcome))
         _trail.close()
         _trail = None
 
@@ -140,7 +95,7 @@ def turned_away(address: str, calling: str, reason: str) -> None:
     if _trail:
         _trail.tell_held_back()
         if _trail.rate.admits((reason,), ALERTS):
-            _trail.record(_alert(_trail, reason, address, calling), syslog.WARNING)
+            _trail.record(audit_message.alert(_trail.reporter, reason, address, calling), syslog.WARNING)
 
 
 def tell_held_back() -> None:
@@ -160,8 +115,12 @@ def sent(destination: Destination, study: Study, sop_classes: Mapping[str, int])
         How many instances of each SOP Class UID.
     """
     if _trail:
-        other = _Node(destination.ae_title, destination.host)
-        _trail.record(_transferred(_trail, _READ, _trail.own, other, study, sop_classes))
+        other = Node(destination.ae_title, destination.host)
+        _trail.record(
+            audit_message.transferred(
+                _trail.reporter, audit_message.READ, _trail.reporter.own, other, study, sop_classes
+            )
+        )
 
 
 def logged_in(address: str, succeeded: bool) -> None:
@@ -174,14 +133,17 @@ def logged_in(address: str, succeeded: bool) -> None:
     succeeded : bool
     """
     if _trail and _trail.rate.admits(("login" if succeeded else "login with a wrong password",), ALERTS):
-        outcome = SUCCESS if succeeded else MINOR_FAILURE
-        _trail.record(_authenticated(_trail, LOGIN, outcome, address), syslog.NOTICE if succeeded else syslog.WARNING)
+        outcome = audit_message.SUCCESS if succeeded else audit_message.MINOR_FAILURE
+        message = audit_message.authenticated(_trail.reporter, audit_message.LOGIN, outcome, address)
+        _trail.record(message, syslog.NOTICE if succeeded else syslog.WARNING)
 
 
 def logged_out(address: str) -> None:
     """Record that somebody logged out."""
     if _trail:
-        _trail.record(_authenticated(_trail, LOGOUT, SUCCESS, address))
+        _trail.record(
+            audit_message.authenticated(_trail.reporter, audit_message.LOGOUT, audit_message.SUCCESS, address)
+        )
 
 
 def looked_at(address: str, study: Study) -> None:
@@ -194,7 +156,7 @@ def looked_at(address: str, study: Study) -> None:
     study : Study
     """
     if _trail:
-        _trail.record(_accessed(_trail, address, study))
+        _trail.record(audit_message.accessed(_trail.reporter, address, study))
 
 
 def decided(what: str, by: str, study: Study) -> None:
@@ -208,12 +170,12 @@ def decided(what: str, by: str, study: Study) -> None:
     study : Study
     """
     if _trail:
-        _trail.record(_decided(_trail, what, by, study))
+        _trail.record(audit_message.decided(_trail.reporter, what, by, study))
 
 
 def study_of(key: str, instance: Path | None) -> Study:
     """Return which study an instance belongs to; it is opened only where records name studies by their own UIDs."""
-    if _trail is None or not _trail.is_plain or instance is None:
+    if _trail is None or not _trail.reporter.is_plain or instance is None:
         return Study(key)
     from pydicom import dcmread  # late: the receiver chooses what pydicom brings along
 
@@ -260,28 +222,23 @@ class Arrivals:
         trail = _trail
         if not trail:
             return
-        other = _Node(association.requestor.ae_title, association.requestor.address)
+        other = Node(association.requestor.ae_title, association.requestor.address)
         for arrived in studies.values():
-            for action, counts in ((_CREATE, arrived.new), (_READ, arrived.held)):
+            for action, counts in ((audit_message.CREATE, arrived.new), (audit_message.READ, arrived.held)):
                 if counts:
-                    trail.record(_transferred(trail, action, other, trail.own, arrived.study, counts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """One side of a transfer."""
-
-    ae_title: str
-    address: str
-    user: str = ""
+                    trail.record(
+                        audit_message.transferred(
+                            trail.reporter, action, other, trail.reporter.own, arrived.study, counts
+                        )
+                    )
 
 
 class _Trail:
     """Where the records of this process go."""
 
     def __init__(self, settings: Settings, role: str, outlets: list[_Outlet]) -> None:
-        self.own = _Node(settings.listen.ae_title, syslog.host_name(), str(os.getpid()))
-        self.role, self.is_plain = role, settings.audit.identifiers == "plain"
+        own = Node(settings.listen.ae_title, syslog.host_name(), str(os.getpid()))
+        self.reporter = Reporter(own, role, settings.audit.identifiers == "plain")
         self.rate = Rate(WINDOW_S)
         self._outlets = outlets
 
@@ -294,7 +251,9 @@ class _Trail:
     def tell_held_back(self, at_once: bool = False) -> None:
         """Record how many callers were turned away without a record of their own."""
         for (reason,), count in self.rate.held_back(at_once):
-            self.record(_alert(self, f"{reason}: {count} more in a minute", "", ""), syslog.WARNING)
+            self.record(
+                audit_message.alert(self.reporter, f"{reason}: {count} more in a minute", "", ""), syslog.WARNING
+            )
 
     def close(self) -> None:
         """Write what waits, as far as that is possible in a few seconds."""
@@ -398,146 +357,3 @@ def _transport(settings: Settings) -> syslog.Transport:
 
     tls = of_server("audit.tls", audit.tls, receiver.hostname)
     return syslog.OverTLS(receiver.hostname, receiver.port, tls.context, tls.server_name)
-
-
-def _activity(trail: _Trail, kind: Code, outcome: str) -> Element:
-    """Return an Application Activity message (PS3.15 A.5.3.1)."""
-    root = _message(APPLICATION_ACTIVITY, _EXECUTE, outcome, kind)
-    _participant(root, trail.own, APPLICATION, is_requestor=False, name=f"cxr-node {trail.role}")
-    _source(root, trail)
-    return root
-
-
-def _transferred(
-    trail: _Trail, action: str, sender: _Node, receiver: _Node, study: Study, sop_classes: Mapping[str, int]
-) -> Element:
-    """Return a DICOM Instances Transferred message (PS3.15 A.5.3.7); who sends by C-STORE is who asked for it."""
-    root = _message(INSTANCES_TRANSFERRED, action, SUCCESS)
-    _participant(root, sender, SOURCE, is_requestor=True)
-    _participant(root, receiver, DESTINATION, is_requestor=False)
-    _source(root, trail)
-    _about(root, trail, study, sop_classes)
-    return root
-
-
-def _accessed(trail: _Trail, address: str, study: Study) -> Element:
-    """Return a DICOM Instances Accessed message (PS3.15 A.5.3.6)."""
-    root = _message(INSTANCES_ACCESSED, _READ, SUCCESS)
-    _participant(root, _Node("", address), None, is_requestor=True)
-    _participant(root, trail.own, APPLICATION, is_requestor=False)
-    _source(root, trail)
-    _about(root, trail, study, {})
-    return root
-
-
-def _decided(trail: _Trail, what: str, by: str, study: Study) -> Element:
-    """Return a DICOM Instances Accessed message (PS3.15 A.5.3.6): the results stay as they are, where they stand is updated."""
-    root = _message(INSTANCES_ACCESSED, _UPDATE, SUCCESS)
-    _participant(root, _Node("", trail.own.address, by), None, is_requestor=True)
-    _participant(root, trail.own, APPLICATION, is_requestor=False)
-    _source(root, trail)
-    _about(root, trail, study, {}, decision=what)
-    return root
-
-
-def _authenticated(trail: _Trail, kind: Code, outcome: str, address: str) -> Element:
-    """Return a User Authentication message (PS3.15 A.5.3.12); the page knows one password and no names."""
-    root = _message(USER_AUTHENTICATION, _EXECUTE, outcome, kind)
-    _participant(root, _Node("", address), None, is_requestor=True)
-    _participant(root, trail.own, APPLICATION, is_requestor=False)
-    _source(root, trail)
-    return root
-
-
-def _about(
-    root: Element, trail: _Trail, study: Study, sop_classes: Mapping[str, int], decision: str | None = None
-) -> None:
-    """Add the study that a message is about, what was decided of it, and its patient."""
-    named = (STUDY_INSTANCE_UID, study.uid) if trail.is_plain else (STUDY_KEY, study.key)
-    about = _object(root, "2", "3", *named, study.key)
-    if decision:
-        _detail(about, "Decision", decision)
-    description = SubElement(about, "ParticipantObjectDescription")
-    for uid, count in sorted(sop_classes.items()):
-        SubElement(description, "SOPClass", UID=_text(uid), NumberOfInstances=str(count))
-    # The Standard wants the patient named. Where the configuration does not, the place is kept and says so.
-    _object(root, "1", "1", PATIENT_NUMBER, (trail.is_plain and study.patient_id) or WITHHELD, WITHHELD)
-
-
-def _alert(trail: _Trail, reason: str, address: str, calling: str) -> Element:
-    """Return a Security Alert message for a caller that was rejected (PS3.15 A.5.3.11); that it was, mended the matter."""
-    root = _message(SECURITY_ALERT, _EXECUTE, MINOR_FAILURE, NODE_AUTHENTICATION)
-    _participant(root, trail.own, APPLICATION, is_requestor=True)
-    if address:
-        _participant(root, _Node(calling, address), None, is_requestor=False)
-    _source(root, trail)
-    about = _object(root, "2", "13", NODE_ID, address or trail.own.address, calling or "unknown")
-    _detail(about, "Alert Description", reason)
-    return root
-
-
-def _message(event: Code, action: str, outcome: str, kind: Code | None = None) -> Element:
-    root = Element("AuditMessage")
-    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    named = {"EventActionCode": action, "EventDateTime": moment, "EventOutcomeIndicator": outcome}
-    identification = SubElement(root, "EventIdentification", named)
-    _code(identification, "EventID", event)
-    if kind:
-        _code(identification, "EventTypeCode", kind)
-    return root
-
-
-def _participant(root: Element, node: _Node, role: Code | None, is_requestor: bool, name: str = "") -> None:
-    named = {"UserID": node.user or node.address}
-    if node.ae_title:
-        named["AlternativeUserID"] = f"AETITLES={node.ae_title}"  # PS3.15 A.5.2.2
-    if name:
-        named["UserName"] = name
-    named["UserIsRequestor"] = str(is_requestor).lower()
-    named["NetworkAccessPointID"] = node.address
-    named["NetworkAccessPointTypeCode"] = "2" if _is_ip(node.address) else "1"
-    participant = SubElement(root, "ActiveParticipant", {key: _text(value) for key, value in named.items()})
-    if role:
-        _code(participant, "RoleIDCode", role)
-
-
-def _source(root: Element, trail: _Trail) -> None:
-    """Say who reports: an application server (PS3.15 A.5.1.2.1)."""
-    source = f"{trail.own.ae_title}@{trail.own.address}"
-    identification = SubElement(root, "AuditSourceIdentification", AuditSourceID=_text(source))
-    SubElement(identification, "AuditSourceTypeCode", {"csd-code": "4"})
-
-
-def _object(root: Element, kind: str, role: str, id_code: Code, identifier: str, name: str) -> Element:
-    """Add what the event was about; newer editions of the schema may go without a name, older ones demand it."""
-    named = {
-        "ParticipantObjectID": identifier,
-        "ParticipantObjectTypeCode": kind,
-        "ParticipantObjectTypeCodeRole": role,
-    }
-    about = SubElement(root, "ParticipantObjectIdentification", {key: _text(value) for key, value in named.items()})
-    _code(about, "ParticipantObjectIDTypeCode", id_code)
-    SubElement(about, "ParticipantObjectName").text = _text(name)
-    return about
-
-
-def _detail(parent: Element, kind: str, value: str) -> None:
-    SubElement(parent, "ParticipantObjectDetail", type=kind, value=base64.b64encode(value.encode()).decode())
-
-
-def _code(parent: Element, name: str, code: Code) -> None:
-    value, scheme, meaning = code
-    SubElement(parent, name, {"csd-code": value, "codeSystemName": scheme, "originalText": meaning})
-
-
-def _text(value: str) -> str:
-    """Return a value without what XML cannot hold, and without what would end a line (XML 1.0, 2.2)."""
-    return "".join(character if character.isprintable() else "?" for character in value)
-
-
-def _is_ip(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True

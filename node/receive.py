@@ -23,7 +23,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from node import audit, dimse, log
+from node import audit, audit_message, dimse, log
 from node.commitment import CommitmentResult, answer_event_report
 from node.config import Settings
 from node.door.association import AcceptedAssociation
@@ -205,7 +205,7 @@ class Receiver:
         study_key = key_of(found.study_instance_uid)
         if kind is not Kind.OWN:
             self._settler.arrived(study_key, id(association))
-        study = audit.Study(study_key, found.study_instance_uid, found.patient_id)
+        study = audit_message.Study(study_key, found.study_instance_uid, found.patient_id)
         self._brought.stored(association, study, sop_class_uid, is_new)
         log.event("instance.stored", study=study_key, kind=str(kind), bytes=instance.size)
         return dimse.SUCCESS, ""

@@ -18,7 +18,7 @@ from pydicom import dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
 from typer.testing import CliRunner
 
-from node import audit, log
+from node import audit, audit_message, log
 from node.cli import app
 from node.config import Audit, Destination, Listen, Settings
 from node.durable import key_of
@@ -206,7 +206,7 @@ def test_an_association_that_never_ends_does_not_put_its_records_off_without_end
     with trail(tmp_path) as path:
         arrivals = audit.Arrivals()
         for number in range(4):
-            arrivals.stored(Association, audit.Study(f"study {number}"), CR, is_new=True)
+            arrivals.stored(Association, audit_message.Study(f"study {number}"), CR, is_new=True)
         wait_until(lambda: len(transfers(path)) == 3, 10, "records of the first three studies")
 
 
@@ -215,7 +215,7 @@ def test_an_association_that_never_ends_does_not_put_its_records_off_without_end
 
 def test_results_that_a_destination_took_are_recorded(tmp_path):
     with trail(tmp_path, "work") as path:
-        audit.sent(PACS, audit.Study("a" * 32), {ComprehensiveSRStorage: 1, SecondaryCaptureImageStorage: 2})
+        audit.sent(PACS, audit_message.Study("a" * 32), {ComprehensiveSRStorage: 1, SecondaryCaptureImageStorage: 2})
     (root,) = transfers(path)
     assert event(root) == ("110104", None, "R", "0")  # whether they were held before, only the destination knows
     sender, receiver = participants(root)
@@ -243,8 +243,8 @@ def decisions(path):
 
 def test_what_a_person_decides_is_recorded(tmp_path):
     with trail(tmp_path, "web") as path:
-        audit.decided("withhold", "status page, 10.1.2.3", audit.Study("a" * 32))
-        audit.decided("release", "anna", audit.Study("b" * 32))
+        audit.decided("withhold", "status page, 10.1.2.3", audit_message.Study("a" * 32))
+        audit.decided("release", "anna", audit_message.Study("b" * 32))
     assert decisions(path) == [("status page, 10.1.2.3", "withhold", "a" * 32), ("anna", "release", "b" * 32)]
 
 
@@ -393,7 +393,7 @@ def test_records_that_make_way_for_new_ones_are_counted(tmp_path, monkeypatch, s
     monkeypatch.setattr(audit, "FILES_KEPT", 1)
     with trail(tmp_path) as path:
         for number in range(20):
-            audit.sent(PACS, audit.Study(f"{number:032}"), {CR: 1})
+            audit.sent(PACS, audit_message.Study(f"{number:032}"), {CR: 1})
     dropped = sum(count for name, count in said if name == "audit.dropped")
     kept = [line for each in (path, path.with_name("audit.log.1")) for line in each.read_bytes().splitlines()]
     assert dropped + len(kept) == 22

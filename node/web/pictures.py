@@ -18,7 +18,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEGBaseline8Bit
 
-from node import audit
+from node import audit, audit_message
 from node.config import Settings
 from node.darkroom import Darkroom
 from node.errors import InferenceError, NotAssessable
@@ -69,7 +69,7 @@ class Pictures:
                     return drawn
         return None
 
-    def study(self, spool: Spool, key: str) -> audit.Study:
+    def study(self, spool: Spool, key: str) -> audit_message.Study:
         """Return the study as audit records name it."""
         return audit.study_of(key, _leading_film(spool, key))
 
