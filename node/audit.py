@@ -29,7 +29,7 @@ from xml.etree.ElementTree import Element
 from node import audit_message, log, syslog
 from node.audit_message import Node, Reporter, Study
 from node.config import Destination, Settings
-from node.errors import ConfigError
+from node.errors import ConfigError, ReleaseError
 from node.rate import Rate
 from node.rolling import RollingFile
 
@@ -72,6 +72,9 @@ def opened(settings: Settings, role: str) -> Iterator[None]:
         outcome = audit_message.SUCCESS
     except SystemExit:
         outcome = audit_message.SUCCESS
+        raise
+    except ReleaseError:  # what a person asked for cannot be done, and the program is well
+        outcome = audit_message.MINOR_FAILURE
         raise
     finally:
         _trail.tell_held_back(at_once=True)

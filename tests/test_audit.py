@@ -270,6 +270,8 @@ def test_the_commands_record_what_took_effect_and_who_ran_them(tmp_path, waiting
     assert [run("withhold"), run("withhold"), run("release")] == [0, 1, 0]
     who = pwd.getpwuid(os.getuid()).pw_name
     assert decisions(tmp_path / "audit.log") == [(who, "withhold", task.study_key), (who, "release", task.study_key)]
+    stops = [event(root) for root in messages(tmp_path / "audit.log") if event(root)[1] == "110121"]
+    assert [outcome for *_, outcome in stops] == ["0", "4", "0"], "what cannot be done is no failure of the program"
 
 
 def test_they_name_study_and_patient_where_the_configuration_asks_for_it(tmp_path, waiting):
