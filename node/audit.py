@@ -118,12 +118,9 @@ def sent(destination: Destination, study: Study, sop_classes: Mapping[str, int])
         How many instances of each SOP Class UID.
     """
     if _trail:
-        other = Node(destination.ae_title, destination.host)
-        _trail.record(
-            audit_message.transferred(
-                _trail.reporter, audit_message.READ, _trail.reporter.own, other, study, sop_classes
-            )
-        )
+        reporter, other = _trail.reporter, Node(destination.ae_title, destination.host)
+        message = audit_message.transferred(reporter, audit_message.READ, reporter.own, other, study, sop_classes)
+        _trail.record(message)
 
 
 def logged_in(address: str, succeeded: bool) -> None:
@@ -144,9 +141,8 @@ def logged_in(address: str, succeeded: bool) -> None:
 def logged_out(address: str) -> None:
     """Record that somebody logged out."""
     if _trail:
-        _trail.record(
-            audit_message.authenticated(_trail.reporter, audit_message.LOGOUT, audit_message.SUCCESS, address)
-        )
+        logout = audit_message.LOGOUT, audit_message.SUCCESS
+        _trail.record(audit_message.authenticated(_trail.reporter, *logout, address))
 
 
 def looked_at(address: str, study: Study) -> None:

@@ -26,7 +26,7 @@ FRAGMENT_HEADER_BYTES = 6  # PS3.8 9.3.5.1: what comes before a fragment and cou
 
 # PS3.7 Table 9.3-2 without the elements that explain a failure; the lengths of those that are no UID.
 _STORE_RESPONSE = {GROUP_LENGTH: 4, COMMAND_FIELD: 2, MESSAGE_ID_RESPONDED_TO: 2, DATA_SET_TYPE: 2, STATUS: 2}
-# What may stand for a UID, also where it breaks the rules for one: then nobody knows it, and it is answered as such.
+# At most as long as a UID (PS3.5 9.1) and printable. What breaks the other rules for one nobody knows, and it is answered as such.
 COULD_BE_UID = re.compile(rb"[\x21-\x5b\x5d-\x7e]{1,64}").fullmatch
 _PADDED_UID = re.compile(rb"[0-9.]{1,64}\0?").fullmatch  # PS3.5 9.1
 

@@ -7,7 +7,7 @@ import socket
 # Servers of SSH, mail and FTP speak first; one that is silent for so long (s) waits to be asked.
 _GREETS_WITHIN_S = 1.0
 _ANSWERS_WITHIN_S = 3.0
-# Orthanc hangs up on "OPTIONS *", which asks for less.
+# Not "OPTIONS *", which is about no page: Orthanc hangs up on it.
 _REQUEST = b"HEAD / HTTP/1.0\r\n\r\n"
 _A_ABORT = 7  # PS3.8 9.3.8: what an upper layer answers to bytes that are no PDU
 _KINDS = (

@@ -28,7 +28,7 @@ DISK_ALONE = "the disk alone"
 ASSOCIATIONS = (1, 4, 8)
 # Images on each association: enough for the clock of /proc, which ticks a hundred times a second.
 IMAGES = {"raw 10 MB": {1: 12, 4: 5, 8: 3}, "JPEG Lossless": {1: 96, 4: 40, 8: 20}, "20 kB": {1: 200, 4: 60, 8: 30}}
-# On so many associations the node is to reach targets beside DCMTK. The machine's own speed changes from second to second, and
+# On so many associations the node is to reach targets beside DCMTK, so these two, the first, take more turns. The machine's own speed changes from second to second, and
 # turn by turn their ratio was 0.5 to 1.6: of eight of them the median is a matter of luck.
 TARGETED, MORE_TURNS = 4, 3
 # What a receiver holds at most of one round, and a little more.
